@@ -1,0 +1,3 @@
+"""EmoBench: train, evaluate and time small language models as pytest benchmarks."""
+
+__version__ = "0.1.0"

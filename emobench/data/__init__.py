@@ -1,0 +1,1 @@
+"""Materials: rows of text read, cleaned, split and encoded."""

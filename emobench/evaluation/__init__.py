@@ -1,0 +1,1 @@
+"""Work: predictions of a trained classifier and the metrics of them."""

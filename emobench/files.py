@@ -1,0 +1,67 @@
+"""Files: the one function that writes bytes, and where caches live. Knows nothing of what the bytes mean."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` holds either the old content or all of the new, also after a crash.
+
+    Raises:
+        OSError: the disk is full or the folder not writable; nothing of the new content is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside ``folder`` survive a power cut, where the platform can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Append one line to a journal and wait until the disk has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as stream:
+        stream.write(line.rstrip(b"\n") + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def cache_folder(*parts: str) -> Path:
+    """Folder for what can be made again: ``$EMOBENCH_CACHE``, else ``$XDG_CACHE_HOME/emobench``, else ``~/.cache``."""
+    base = os.environ.get("EMOBENCH_CACHE")
+    if base:
+        return Path(base).joinpath(*parts)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return Path(home or Path.home() / ".cache", "emobench", *parts)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file as 64 hex digits, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

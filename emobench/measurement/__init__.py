@@ -1,0 +1,1 @@
+"""Work: time and memory of a call."""

@@ -1,0 +1,1 @@
+"""Materials: model weights located, loaded, adapted, quantized, saved."""

@@ -1,0 +1,136 @@
+"""Outcomes: what work returns. One table names every metric, its unit, which way is better, and what it means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+Better = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricKind:
+    """A row of the metric table."""
+
+    unit: str
+    better: Better
+    meaning: str
+
+
+def _kind(unit: str, better: Better, meaning: str) -> MetricKind:
+    return MetricKind(unit=unit, better=better, meaning=meaning)
+
+
+METRICS: Mapping[str, MetricKind] = {
+    "accuracy": _kind("share", "higher", "Share of test examples whose most probable class is the label."),
+    "f1_macro": _kind("share", "higher", "Unweighted mean of the classes' F1."),
+    "f1_weighted": _kind("share", "higher", "Mean of the classes' F1, weighted by their number of examples."),
+    "f1_binary": _kind("share", "higher", "F1 of the second of two classes (the positive one)."),
+    "precision_macro": _kind("share", "higher", "Unweighted mean of the classes' precision."),
+    "recall_macro": _kind("share", "higher", "Unweighted mean of the classes' recall."),
+    "calibration_error": _kind("share", "lower", "Expected calibration error, 15 equal-width bins of confidence."),
+    "validation_accuracy": _kind("share", "higher", "Accuracy on the validation split of the weights that were kept."),
+    "train_loss": _kind("nats", "none", "Mean training loss over the last tenth of the steps."),
+    "train_seconds": _kind("s", "lower", "Wall time of training one seed, validation during it included."),
+    "train_samples_per_second": _kind("samples/s", "higher", "Training examples seen over train_seconds."),
+    "train_tokens_per_second": _kind("tokens/s", "higher", "Real tokens trained on (no padding) over train_seconds."),
+    "train_steps": _kind("steps", "none", "Optimizer steps taken."),
+    "evaluate_seconds": _kind("s", "lower", "Wall time of predicting the test split once."),
+    "evaluate_samples_per_second": _kind("samples/s", "higher", "Test examples over evaluate_seconds."),
+    "load_seconds": _kind("s", "lower", "Wall time of loading the model onto the device."),
+    "parameters": _kind("parameters", "none", "Parameters of the model with its head, adapters included."),
+    "trainable_parameters": _kind("parameters", "none", "Parameters that training changes."),
+    "model_bytes": _kind("bytes", "lower", "Bytes of parameters and buffers as loaded."),
+    "latency_p50_seconds": _kind("s", "lower", "Median wall time of one batch, device synchronised."),
+    "latency_p90_seconds": _kind("s", "lower", "90th percentile of the same; given from 44 rounds on."),
+    "latency_p99_seconds": _kind("s", "lower", "99th percentile of the same; given from 459 rounds on."),
+    "samples_per_second": _kind("samples/s", "higher", "Examples of a batch over its median latency."),
+    "tokens_per_second": _kind("tokens/s", "higher", "Real tokens of a batch (generated ones) over its median time."),
+    "ttft_p50_seconds": _kind("s", "lower", "Median time to the first token: one prefill of the prompt."),
+    "tpot_p50_seconds": _kind("s", "lower", "Median time per output token of a decode-only pass."),
+    "device_seconds": _kind("s", "lower", "Median device time of one batch from device events."),
+    "device_memory_peak_bytes": _kind("bytes", "lower", "Largest memory held by tensors on the device."),
+    "device_memory_reserved_bytes": _kind("bytes", "lower", "Largest memory the allocator took from the device."),
+    "host_memory_peak_bytes": _kind("bytes", "lower", "Largest resident memory of the process during the work."),
+    "host_memory_growth_bytes": _kind("bytes", "lower", "That peak less the resident memory when the work began."),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One number with its unit and direction, and its 95 % interval and sample count where they can be had."""
+
+    name: str
+    value: float
+    unit: str
+    better: Better
+    ci: tuple[float, float] | None = None
+    n: int | None = None
+
+
+def metric(name: str, value: float, *, ci: tuple[float, float] | None = None, n: int | None = None) -> Metric:
+    """Make a metric of the table; the value may be NaN, which a record turns into status ``invalid``.
+
+    Raises:
+        KeyError: ``name`` is not in :data:`METRICS` (a programmer's mistake).
+    """
+    kind = METRICS[name]
+    number = int(value) if isinstance(value, int) else float(value)
+    return Metric(name=name, value=number, unit=kind.unit, better=kind.better, ci=ci, n=n)
+
+
+def is_finite(item: Metric) -> bool:
+    """Whether value and interval are ordinary numbers."""
+    return all(math.isfinite(number) for number in (item.value, *(item.ci or ())))
+
+
+class Status(StrEnum):
+    """How a case ended."""
+
+    OK = "ok"
+    DOES_NOT_FIT = "does_not_fit"
+    INVALID = "invalid"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOutcome:
+    """What training one seed gave."""
+
+    seed: int
+    steps: int
+    epochs: float
+    samples_seen: int
+    tokens_seen: int
+    """Real tokens, padding not counted."""
+    seconds: float
+    losses: Sequence[float]
+    """Training loss of every optimizer step, in nats."""
+    validation: Sequence[Mapping[str, float]] = ()
+    """One entry an evaluation: step, accuracy, loss."""
+    stopped_early: bool = False
+    kernel: str = ""
+    """Attention implementation that was chosen."""
+    notes: Sequence[str] = ()
+    """Fallbacks and choices a reader must know of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What predicting one split gave: metrics and everything they came from."""
+
+    metrics: Sequence[Metric]
+    per_class: Sequence[Mapping[str, Any]]
+    """One entry a class: name, precision, recall, f1, support."""
+    confusion: Sequence[Sequence[int]]
+    """Rows are labels, columns predictions."""
+    seconds: float
+    labels: Sequence[int] = field(repr=False)
+    probabilities: Sequence[Sequence[float]] = field(repr=False)
+    """Shape (examples, classes), in the order of the split."""

@@ -1,0 +1,227 @@
+"""Specs: what to do, in words that can be checked, hashed and stored. Nothing here loads or runs anything."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RESULT_VERSION = 1
+"""Raised when EmoBench changes in a way that moves results: part of every case's key."""
+
+Precision = Literal["fp32", "bf16", "fp16", "int8", "int8-bnb", "nf4"]
+DeviceKind = Literal["cpu", "cuda", "mps"]
+MethodName = Literal["head", "full", "lora"]
+Weights = Literal["pretrained", "random"]
+CaseKind = Literal["finetune", "inference", "generation"]
+TargetGroup = Literal["attention", "mlp"]
+
+
+class Spec(BaseModel):
+    """Base of all specs: frozen, no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LearningRates(Spec):
+    """Peak learning rate per method."""
+
+    head: float = 1e-3
+    full: float = 2e-5
+    lora: float = 2e-4
+
+
+class LoraTargets(Spec):
+    """Names of the linear modules LoRA adapts, by group, as peft matches them (name endings)."""
+
+    attention: tuple[str, ...]
+    mlp: tuple[str, ...]
+
+
+class PackagedWeights(Spec):
+    """Weights that come as an ordinary Python package."""
+
+    package: str
+    """Distribution name, as pip knows it."""
+    module: str
+    """Import name; found without being imported."""
+    extra: str
+    """EmoBench extra that installs it."""
+    folder: str = ""
+    """Folder inside the module that ``from_pretrained`` reads."""
+    format: Literal["safetensors", "gguf"] = "safetensors"
+    sha256: str
+    """Of the weights file (safetensors), or of the assembled GGUF file."""
+
+
+class ModelSpec(Spec):
+    """One row of the model catalogue."""
+
+    id: str
+    hub_id: str
+    revision: str = "main"
+    family: str
+    kind: Literal["encoder", "decoder"]
+    license: str
+    gated: bool = False
+    context: int
+    """Longest input in tokens the position encoding was made for."""
+    config: Mapping[str, Any]
+    """The transformers configuration (``model_type`` and every architecture number), enough to build the model."""
+    parameters: Mapping[str, int]
+    """Published parameter count by the class that was counted; sequence classifiers have two labels."""
+    lora_targets: LoraTargets
+    head_modules: tuple[str, ...]
+    """Modules a classifier adds to the pretrained body: trained by every method and saved with adapters."""
+    padding_side: Literal["left", "right"] = "right"
+    """Side padded for classification; generation always pads left."""
+    learning_rates: LearningRates = LearningRates()
+    packaged: PackagedWeights | None = None
+    path: str | None = None
+    """Folder with a saved model, for rows of the user's own."""
+    labels: tuple[str, ...] | None = None
+    """Class names, where the hub model is a ready classifier."""
+
+
+class DatasetSpec(Spec):
+    """One row of the data set catalogue: where rows come from and how they become (text, label)."""
+
+    id: str
+    title: str
+    license: str
+    source: Literal["hub", "package", "kaggle", "file"]
+    location: str
+    """Hub id, package name, Kaggle ``owner/name`` or file path, by ``source``."""
+    revision: str = "main"
+    files: Mapping[str, str] = Field(default_factory=dict)
+    """Split name (``train``, ``validation``, ``test``) to file or glob inside the location."""
+    module: str = ""
+    """Import name of a packaged data set."""
+    extra: str = ""
+    """EmoBench extra that installs a packaged data set."""
+    text: str = "text"
+    """Column with the text."""
+    label: str = "label"
+    """Column with the label."""
+    labels: tuple[str, ...] = ("negative", "positive")
+    """Class names; their order gives the class index."""
+    label_map: Mapping[str, str | None] = Field(default_factory=dict)
+    """Raw value (as text) to class name; None drops the row. A raw value that is a class name maps to itself."""
+    where: Mapping[str, str] = Field(default_factory=dict)
+    """Column to value (as text): other rows of the file belong to another data set."""
+    encoding: str = "utf-8"
+
+
+class MethodSpec(Spec):
+    """How the weights are trained. ``lora`` at precision nf4 is QLoRA."""
+
+    id: MethodName
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.1
+    targets: tuple[TargetGroup, ...] = ("attention", "mlp")
+
+
+class Profile(Spec):
+    """Sizes of a case. Every number is part of the case's key."""
+
+    id: str
+    train: int | None
+    """Training rows; None takes all there are."""
+    validation: int | None
+    test: int | None
+    epochs: int
+    max_length: int
+    """Longest input in tokens; longer texts are truncated."""
+    early_stopping_patience: int | None = None
+    """Evaluations without a better validation accuracy before training stops; None never stops early."""
+    max_steps: int | None = None
+    """Optimizer steps after which training stops whatever the epochs say."""
+    latency_seconds: float = 2.0
+    """Time a latency case aims to spend in measured rounds."""
+    latency_rounds: int = 10
+    """Fewest measured rounds of a latency case."""
+    new_tokens: int = 32
+    """Tokens a generation case produces; the end-of-text token is disabled, so the work is constant."""
+    prompt_tokens: int = 128
+
+
+class TrainSettings(Spec):
+    """Everything else that decides a training run."""
+
+    learning_rate: float | None = None
+    """Peak rate; None takes the model row's rate for the method."""
+    batch_size: int = Field(32, ge=1)
+    """Examples per optimizer step."""
+    token_budget: int = Field(8192, ge=1)
+    """Most padded tokens in one forward pass of training; a step over it is split and its gradients accumulated."""
+    warmup_steps: int = Field(500, ge=0)
+    """Warm-up, cut to a tenth of all steps."""
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    weight_decay: float = Field(0.01, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    split_seed: int = 0
+    """Seed of the train/validation/test split; the same for every training seed, so that examples stay paired."""
+
+
+class CaseSpec(Spec):
+    """Model x data x method x precision x device (x batch size): one benchmark case."""
+
+    kind: CaseKind
+    model: ModelSpec
+    dataset: DatasetSpec | None = None
+    method: MethodSpec | None = None
+    precision: Precision
+    device: DeviceKind
+    batch_size: int | None = None
+    profile: Profile
+    train: TrainSettings = TrainSettings()
+    seeds: tuple[int, ...] = (0,)
+    weights: Weights = "pretrained"
+
+    @property
+    def id(self) -> str:
+        """What a person types after ``-k``: the kind and the axes, never an object's repr."""
+        parts = [
+            self.model.id,
+            self.dataset.id if self.dataset else None,
+            self.method.id if self.method else None,
+            self.precision,
+            self.device,
+            None if self.batch_size is None else f"b{self.batch_size}",
+        ]
+        return f"{self.kind}[{'-'.join(part for part in parts if part)}]"
+
+    def key(self, *, data_fingerprint: str = "", model_revision: str = "") -> str:
+        """Hash of everything that decides the result; equal key means the same experiment.
+
+        ``model_revision`` and ``data_fingerprint`` are what was really loaded (a commit or a checksum).
+        """
+        content = {
+            "version": RESULT_VERSION,
+            "spec": self.model_dump(mode="json"),
+            "data": data_fingerprint,
+            "revision": model_revision,
+        }
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def summary(self) -> dict[str, Any]:
+        """The case as flat plain values for a record."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "model": self.model.id,
+            "dataset": self.dataset.id if self.dataset else None,
+            "method": self.method.id if self.method else None,
+            "precision": self.precision,
+            "device": self.device,
+            "batch_size": self.batch_size,
+            "profile": self.profile.id,
+            "weights": self.weights,
+            "seeds": list(self.seeds),
+        }

@@ -1,0 +1,1 @@
+"""Work: fine-tuning through the Hugging Face Trainer."""
