@@ -49,6 +49,10 @@ class UnsupportedError(EmoBenchError, RuntimeError):
     """Something this device, precision or method combination cannot do."""
 
 
+class DoesNotFitError(EmoBenchError, MemoryError):
+    """Something larger than the memory that is free, found before anything was allocated."""
+
+
 class NonFiniteLossError(EmoBenchError, ArithmeticError):
     """A training loss that is NaN or infinite; names the step."""
 

@@ -120,6 +120,20 @@ class FitOutcome:
     notes: Sequence[str] = ()
     """Fallbacks and choices a reader must know of."""
 
+    def metrics(self) -> list[Metric]:
+        """Time, throughput, loss and validation accuracy of the training."""
+        tail = list(self.losses)[-max(1, len(self.losses) // 10) :]
+        found = [
+            metric("train_seconds", self.seconds),
+            metric("train_samples_per_second", self.samples_seen / self.seconds),
+            metric("train_tokens_per_second", self.tokens_seen / self.seconds),
+            metric("train_steps", self.steps),
+            metric("train_loss", sum(tail) / len(tail), n=len(tail)),
+        ]
+        if self.validation:
+            found.append(metric("validation_accuracy", max(entry["accuracy"] for entry in self.validation)))
+        return found
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

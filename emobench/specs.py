@@ -92,9 +92,9 @@ class DatasetSpec(Spec):
     id: str
     title: str
     license: str
-    source: Literal["hub", "package", "kaggle", "file"]
+    source: Literal["hub", "package", "kaggle", "file", "random"]
     location: str
-    """Hub id, package name, Kaggle ``owner/name`` or file path, by ``source``."""
+    """Hub id, package name, Kaggle ``owner/name`` or file path, by ``source``; ``random`` rows are drawn as tokens."""
     revision: str = "main"
     files: Mapping[str, str] = Field(default_factory=dict)
     """Split name (``train``, ``validation``, ``test``) to file or glob inside the location."""
@@ -113,6 +113,10 @@ class DatasetSpec(Spec):
     where: Mapping[str, str] = Field(default_factory=dict)
     """Column to value (as text): other rows of the file belong to another data set."""
     encoding: str = "utf-8"
+    rows: int = 10_000
+    """About how many rows there are; used only to tell slow cases from quick ones."""
+    mean_tokens: int = 128
+    """About how many tokens a text has; used only to tell slow cases from quick ones."""
 
 
 class MethodSpec(Spec):

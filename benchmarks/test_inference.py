@@ -1,0 +1,35 @@
+"""How long does one batch take, how many samples a second is that, and in how much memory?"""
+
+from __future__ import annotations
+
+import pytest
+
+from emobench.case import Case
+from emobench.specs import DeviceKind, ModelSpec, Precision
+
+
+@pytest.mark.inference
+def test_inference(case: Case, model: ModelSpec, precision: Precision, device: DeviceKind, batch_size: int) -> None:
+    """Time forward passes of a classifier over full-length inputs: no padding, so every token is real."""
+    from emobench.measurement.clock import latency_metrics
+    from emobench.measurement.forward import forward_pass, largest_difference, random_prompts
+    from emobench.models.load import load_classifier
+
+    names = model.labels or ("negative", "positive")
+    loaded = load_classifier(
+        model,
+        num_labels=len(names),
+        class_names=names,
+        precision=precision,
+        device=device,
+        weights=case.spec.weights,
+        progress=case.progress.note,
+    )
+    case.describe_model(loaded)
+    tokens = min(case.spec.profile.prompt_tokens, model.context)
+    prompts = random_prompts(int(model.config["vocab_size"]), rows=batch_size, tokens=tokens, device=device)
+    call = forward_pass(loaded.model, prompts)
+    # Rounding may differ with the batch size; a difference that is not rounding means rows see one another.
+    case.details["largest_logit_difference"] = largest_difference(loaded.model, prompts)
+    seconds = case.time(call)
+    case.add(latency_metrics(seconds, samples=batch_size, tokens=prompts.numel()))

@@ -1,0 +1,289 @@
+"""The ``case`` fixture's object: times the work of one case through pytest-benchmark and gathers what it gave.
+
+It trains and evaluates nothing itself; the benchmark test hands it functions. How a case ended is decided by the
+plugin, which sees the exceptions.
+"""
+
+from __future__ import annotations
+
+import gc
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from emobench.devices import find_device, synchronize, torch_dtype
+from emobench.outcomes import Evaluation, FitOutcome, Metric, Status
+from emobench.progress import Progress
+from emobench.records.record import Record, checked, flat_mirrors, mean_over_seeds
+from emobench.specs import CaseSpec
+
+if TYPE_CHECKING:
+    import torch
+    from pytest_benchmark.fixture import BenchmarkFixture
+
+    from emobench.data.encode import Encoded
+    from emobench.data.material import Material
+    from emobench.models.load import LoadedModel
+    from emobench.training.fit import FitPlan
+
+Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
+
+VERSIONS_THAT_MATTER = ("emobench", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy")
+
+
+class Case:
+    """One case while it runs. Metrics are added as they become known and folded over seeds at the end."""
+
+    def __init__(self, spec: CaseSpec, benchmark: BenchmarkFixture, *, folder: Path, progress: Progress) -> None:
+        self.spec = spec
+        self.benchmark = benchmark
+        self.folder = folder
+        self.progress = progress
+        self.details: dict[str, Any] = {}
+        self.artifacts: dict[str, str] = {}
+        self.reasons: list[str] = []
+        self.data_fingerprint = ""
+        self.model_revision = ""
+        self.settled = False
+        """True once the timed part has ended without an exception: only then is its time worth keeping."""
+        self._per_seed: dict[int, list[Metric]] = {}
+        self._predictions: list[tuple[int, Evaluation]] = []
+        self._material: Material
+
+    def add(self, metrics: Sequence[Metric], *, seed: int | None = None) -> None:
+        """Keep metrics of one seed (the first one where the case has no seeds to tell apart)."""
+        self._per_seed.setdefault(self.spec.seeds[0] if seed is None else seed, []).extend(metrics)
+
+    def note(self, text: str) -> None:
+        """Keep a fallback or a choice that a reader of the record must know of."""
+        notes = self.details.setdefault("notes", [])
+        if text not in notes:
+            notes.append(text)
+
+    def material(self) -> Material:
+        """The case's encoded splits: random tokens for random weights, else its data set under its model's tokenizer.
+
+        Errors as in :func:`emobench.data.prepare.load_splits`: bad rows are found before any model is loaded.
+        """
+        from emobench.data.material import encode_splits, random_material
+        from emobench.data.prepare import load_splits
+        from emobench.models.load import load_tokenizer
+
+        spec = self.spec
+        if spec.weights == "random":
+            made = random_material(spec.model, spec.profile)
+        else:
+            assert spec.dataset is not None
+            splits = load_splits(spec.dataset, profile=spec.profile, seed=spec.train.split_seed)
+            tokenizer = load_tokenizer(spec.model, progress=self.progress.note)
+            made = encode_splits(splits, tokenizer, max_length=min(spec.profile.max_length, spec.model.context))
+        self._material = made
+        self.data_fingerprint = made.fingerprint
+        self.details["data"] = made.facts
+        return made
+
+    def head(self) -> dict[str, Any]:
+        """Arguments of ``load_classifier`` that the material and the session decide."""
+        names = self._material.class_names
+        return {
+            "num_labels": len(names),
+            "class_names": names,
+            "weights": self.spec.weights,
+            "progress": self.progress.note,
+        }
+
+    def scoring(self) -> dict[str, Any]:
+        """Arguments of ``evaluate`` that the material and the precision decide."""
+        material = self._material
+        return {
+            "device": self.spec.device,
+            "autocast_dtype": autocast_dtype(self.spec),
+            "pad_id": material.pad_id,
+            "padding_side": material.padding_side,
+            "class_names": material.class_names,
+        }
+
+    def validation(self, score: Callable[[Encoded], Evaluation]) -> Callable[[object], Mapping[str, float]] | None:
+        """Validation for ``fit``: accuracy on the validation split; None where the case has none."""
+        split = self._material.validation
+        if len(split) == 0:
+            return None
+
+        def validate(model: object) -> Mapping[str, float]:
+            return {"accuracy": next(item.value for item in score(split).metrics if item.name == "accuracy")}
+
+        return validate
+
+    def fit_plan(self, seed: int) -> FitPlan:
+        """The training plan of one seed."""
+        from emobench.training.fit import plan_for
+
+        material = self._material
+        return plan_for(self.spec, seed=seed, pad_id=material.pad_id, padding_side=material.padding_side)
+
+    def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
+        """Keep everything one seed gave; quality of random weights is left out, it means nothing."""
+        self.describe_model(loaded, seed=seed)
+        self.add(fitted.metrics(), seed=seed)
+        timing = [item for item in scored.metrics if item.name.startswith("evaluate_")]
+        self.add(timing if self.spec.weights == "random" else scored.metrics, seed=seed)
+        curve = self.details.setdefault("training", [])
+        curve.append(
+            {
+                "seed": seed,
+                "losses": [round(loss, 5) for loss in fitted.losses],
+                "validation": [dict(entry) for entry in fitted.validation],
+                "epochs": fitted.epochs,
+                "stopped_early": fitted.stopped_early,
+                "kernel": fitted.kernel,
+            }
+        )
+        for text in fitted.notes:
+            self.note(text)
+        if self.spec.weights != "random":
+            self.details["confusion"] = [list(row) for row in scored.confusion]
+            self.details["per_class"] = [dict(row) for row in scored.per_class]
+            self._predictions.append((seed, scored))
+
+    def describe_model(self, loaded: LoadedModel, *, seed: int | None = None) -> None:
+        """Keep what was loaded: sizes, load time, revision, what quantization became, notes."""
+        self.model_revision = loaded.revision
+        if loaded.quantization is not None:
+            self.details["quantization"] = dict(loaded.quantization)
+        for text in loaded.notes:
+            self.note(text)
+        self.add(loaded.metrics(), seed=seed)
+
+    def check_training(self) -> None:
+        """Fast and wrong is worth nothing: every seed took steps, lowered no loss to NaN, and scored every test row.
+
+        From the quick profile on, a pretrained model must also beat always naming the most frequent class.
+        """
+        rows = len(self._material.test)
+        assert all(entry["losses"] for entry in self.details["training"])
+        for seed, scored in self._predictions:
+            assert len(scored.labels) == rows, f"seed {seed} scored {len(scored.labels)} of {rows} rows"
+
+    def measure(self, work: Callable[[Prepared, int], Result], *, prepare: Callable[[int], Prepared]) -> list[Result]:
+        """Time ``work(prepare(seed), seed)`` once a seed, one pytest-benchmark round each; ``prepare`` is not timed.
+
+        The memory peaks are the kernel's and the allocator's own high-water marks: nothing samples inside the round.
+        """
+        from emobench.measurement.usage import watch_memory
+
+        seeds = iter(self.spec.seeds)
+        results: list[Result] = []
+
+        def setup() -> tuple[tuple[list[Prepared], int], dict[str, Any]]:
+            self.release_memory()
+            seed = next(seeds)
+            # A list, emptied by the round: pytest-benchmark holds a round's arguments while the next is prepared.
+            return ([prepare(seed)], seed), {}
+
+        def timed(box: list[Prepared], seed: int) -> None:
+            with watch_memory(self.spec.device) as usage:
+                results.append(work(box.pop(), seed))
+                synchronize(self.spec.device)
+            self.add(usage.metrics(), seed=seed)
+
+        self.benchmark.pedantic(timed, setup=setup, rounds=len(self.spec.seeds))
+        self.settled = True
+        return results
+
+    def time(self, call: Callable[[], object]) -> list[float]:
+        """Time ``call`` with the device synchronised inside; a pilot chooses the rounds. Returns the raw seconds.
+
+        Memory is looked at in a pass of its own. Empty where pytest-benchmark is disabled.
+        """
+        from emobench.measurement.clock import pilot_rounds, synchronized
+        from emobench.measurement.usage import watch_memory
+
+        profile = self.spec.profile
+        whole = synchronized(call, self.spec.device)
+        with watch_memory(self.spec.device) as usage:
+            whole()
+        self.add(usage.metrics())
+        rounds = pilot_rounds(whole, seconds=profile.latency_seconds, at_least=profile.latency_rounds)
+        self.benchmark.pedantic(whole, rounds=rounds)
+        self.settled = True
+        return [] if self.benchmark.stats is None else list(self.benchmark.stats.stats.data)
+
+    def release_memory(self) -> None:
+        """Give the last seed's model back before the next is loaded."""
+        gc.collect()
+        if self.spec.device == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def record(self, status: Status) -> Record:
+        """The case's record as it stands; metrics that are not finite turn an ok case invalid."""
+        summary = self.spec.summary()
+        summary["key"] = self.spec.key(data_fingerprint=self.data_fingerprint, model_revision=self.model_revision)
+        summary["data_fingerprint"] = self.data_fingerprint or None
+        summary["model_revision"] = self.model_revision or None
+        per_seed = [self._per_seed[seed] for seed in self.spec.seeds if seed in self._per_seed]
+        details = dict(self.details)
+        if len(per_seed) > 1:
+            details["per_seed"] = [{item.name: item.value for item in metrics} for metrics in per_seed]
+        details["spec"] = self.spec.model_dump(mode="json", include={"profile", "train", "method"})
+        return checked(
+            Record(
+                case=summary,
+                metrics=tuple(mean_over_seeds(per_seed)) if per_seed else (),
+                status=status,
+                reasons=tuple(self.reasons),
+                artifacts=dict(self.artifacts),
+                environment=environment(self.spec),
+                details=details,
+            )
+        )
+
+    def write_predictions(self) -> None:
+        """Write each seed's predictions beside the journal and name the files in the record."""
+        from emobench.records.predictions import write_predictions
+
+        for seed, scored in self._predictions:
+            path = self.folder / "predictions" / f"{file_name(self.spec.id)}-seed{seed}.parquet"
+            write_predictions(
+                path,
+                texts_digest=self._material.fingerprint,
+                labels=scored.labels,
+                probabilities=scored.probabilities,
+                seed=seed,
+                class_names=self._material.class_names,
+            )
+            self.artifacts[f"predictions_seed{seed}"] = str(path.relative_to(self.folder))
+
+    def publish(self, record: Record) -> None:
+        """Put the record and its flat mirrors where pytest-benchmark saves them."""
+        self.benchmark.extra_info.update(flat_mirrors(record))
+        self.benchmark.extra_info["emobench"] = record.to_json()
+
+
+def autocast_dtype(spec: CaseSpec) -> torch.dtype | None:
+    """The dtype of autocast while a trained model is scored: that of its training; None computes in fp32."""
+    return None if spec.precision in ("fp32", "int8") else torch_dtype(spec.precision)
+
+
+def file_name(case_id: str) -> str:
+    """A case id as a file name: brackets become a double underscore."""
+    return case_id.replace("[", "__").rstrip("]")
+
+
+def environment(spec: CaseSpec) -> Mapping[str, Any]:
+    """Device, threads and the versions of the packages that decide a result."""
+    device = find_device(spec.device)
+    assert device is not None
+    return {
+        "device_name": device.name,
+        "device_memory_bytes": device.memory_bytes,
+        "fast_bf16": device.fast_bf16,
+        "threads": device.threads,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in VERSIONS_THAT_MATTER},
+    }

@@ -1,0 +1,96 @@
+"""Fetching by name: models and data sets from the one door to a hub, each with the commit it resolved to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from emobench.commands.place import Place
+from emobench.errors import SpecError, unknown_name
+from emobench.specs import DatasetSpec, ModelSpec
+
+_RECORD = "fetched.json"
+
+
+def fetch_all(
+    names: Sequence[str],
+    place: Place,
+    *,
+    revision: str | None,
+    from_file: Path | None,
+    endpoint: str | None,
+    say: Callable[[str], None],
+) -> None:
+    """Fetch each name in turn; every name is looked up before the first download begins.
+
+    Raises:
+        SpecError: a name that is in neither table, or a row that is not downloaded.
+        FetchError: no permission, no such revision, or no connection.
+    """
+    rows = [find_row(name, place) for name in names]
+    check_rows(rows, revision=revision, from_file=from_file)
+    for row in rows:
+        wanted = row if revision is None else row.model_copy(update={"revision": revision})
+        folder = _fetch(wanted, from_file=from_file, endpoint=endpoint, say=say)
+        say(f"{row.id}: revision {json.loads((folder / _RECORD).read_bytes())['commit']} is in {folder}")
+        if wanted.revision != row.revision:
+            say(f"{row.id}: cases take revision {row.revision!r}; for this one, name it in a row of emobench.toml")
+
+
+def find_row(name: str, place: Place) -> ModelSpec | DatasetSpec:
+    """The model or the data set of this id or hub id.
+
+    Raises:
+        SpecError: neither has it; names the nearest over both tables.
+    """
+    models, datasets = place.models, place.datasets
+    by_hub_id: dict[str, ModelSpec | DatasetSpec] = {row.location: row for row in datasets.values() if row.location}
+    by_hub_id |= {row.hub_id: row for row in models.values() if row.hub_id}
+    found = models.get(name) or datasets.get(name) or by_hub_id.get(name)
+    if found is None:
+        raise unknown_name("model or data set", name, [*models, *datasets])
+    return found
+
+
+def check_rows(
+    rows: Sequence[ModelSpec | DatasetSpec], *, revision: str | None, from_file: Path | None
+) -> None:
+    """Refuse options that would mean something else for each of several names.
+
+    Raises:
+        SpecError: one revision or file for several names, or a file for a model.
+    """
+    for option, value in (("--revision", revision), ("--from-file", from_file)):
+        if value is not None and len(rows) > 1:
+            raise SpecError(
+                f"{option} {value} with {len(rows)} names",
+                why="it belongs to one of them",
+                fix="fetch them one by one",
+            )
+    if from_file is None:
+        return
+    if isinstance(rows[0], ModelSpec):
+        raise SpecError(
+            f"model {rows[0].id!r} cannot be taken from {from_file.name!r}",
+            why="only data sets of Kaggle come from a file",
+            fix="for a model of your own add a row with path to emobench.toml",
+        )
+    if not from_file.is_file():
+        raise SpecError(f"--from-file {from_file}", why="there is no such file", fix="correct the path")
+
+
+def _fetch(
+    row: ModelSpec | DatasetSpec, *, from_file: Path | None, endpoint: str | None, say: Callable[[str], None]
+) -> Path:
+    if isinstance(row, ModelSpec):
+        from emobench.models.fetch import fetch_model
+
+        return fetch_model(row, endpoint=endpoint, progress=say)
+    from emobench.data.fetch import fetch_dataset
+
+    if row.source == "random":
+        raise SpecError(
+            f"data set {row.id!r} is not downloaded", why="it is drawn", fix="use it: nothing has to be fetched"
+        )
+    return fetch_dataset(row, endpoint=endpoint, from_file=from_file, progress=say)

@@ -1,0 +1,72 @@
+"""Arithmetic on specs: floating-point operations of a case, and which cases are slow. Measures and loads nothing."""
+
+from __future__ import annotations
+
+from emobench.devices import cpu_has_fast_bf16
+from emobench.specs import CaseSpec, ModelSpec
+
+ASSUMED_FLOPS_PER_SECOND = {"cpu": 5e10, "cuda": 3e13, "mps": 2e12}
+"""Rates assumed when a case is called slow: low, fixed figures, so that the same cases are slow on every machine."""
+
+SLOW_SECONDS = 180.0
+"""A case expected to take longer at the assumed rate is slow: it runs with ``--emo-slow`` or ``-m slow`` only."""
+
+BACKWARD_SHARE = {"full": 2.0, "lora": 1.2, "head": 0.1}
+"""Work of the backward pass in units of the forward pass: weights and inputs, inputs (and adapters), the head alone."""
+
+EMULATED_FACTOR = 8.0
+"""Slowdown of bf16, fp16 and int8 on a CPU that has no instructions for them (bf16 measured at 9 on AVX2)."""
+
+
+def body_parameters(model: ModelSpec) -> int:
+    """Parameters that multiply each token: the layers' matrices, from the configuration; embeddings are looked up.
+
+    A gated MLP has three matrices (the LLaMA family), a plain one two.
+    """
+    config = model.config
+    width = int(config.get("hidden_size") or config["dim"])
+    inner = int(config.get("intermediate_size") or config["hidden_dim"])
+    layers = int(config.get("num_hidden_layers") or config["n_layers"])
+    heads = int(config.get("num_attention_heads") or config["n_heads"])
+    head_width = int(config.get("head_dim") or width // heads)
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    attention = 2 * width * head_width * (heads + kv_heads)
+    return layers * (attention + (3 if model.kind == "decoder" else 2) * width * inner)
+
+
+def forward_flops(model: ModelSpec, tokens: int) -> float:
+    """Two operations a parameter and token; attention's own products are left out."""
+    return 2.0 * body_parameters(model) * tokens
+
+
+def case_flops(case: CaseSpec) -> float:
+    """Floating-point operations of all of a case: every seed, warm-up and fewest rounds included."""
+    profile = case.profile
+    if case.kind == "inference":
+        tokens = (case.batch_size or 1) * profile.prompt_tokens
+        return forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
+    if case.kind == "generation":
+        tokens = (case.batch_size or 1) * (profile.prompt_tokens + profile.new_tokens)
+        return forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
+    assert case.dataset is not None
+    assert case.method is not None
+    length = min(case.dataset.mean_tokens, profile.max_length)
+    rows = (profile.train or case.dataset.rows) * profile.epochs
+    if profile.max_steps:
+        rows = min(rows, profile.max_steps * case.train.batch_size)
+    held_out = (profile.validation or 0) * profile.epochs + (profile.test or case.dataset.rows)
+    training = forward_flops(case.model, rows * length) * (1 + BACKWARD_SHARE[case.method.id])
+    return (training + forward_flops(case.model, held_out * length)) * len(case.seeds)
+
+
+def expected_seconds(case: CaseSpec) -> float:
+    """Seconds at the assumed rate of the device; an order of magnitude, for sorting cases into slow and not."""
+    factor = 1.0
+    if case.device == "cpu" and case.precision != "fp32" and not (case.precision == "bf16" and cpu_has_fast_bf16()):
+        factor = EMULATED_FACTOR
+    return factor * case_flops(case) / ASSUMED_FLOPS_PER_SECOND[case.device]
+
+
+def is_slow(case: CaseSpec) -> bool:
+    """Whether the case is left out unless slow cases are asked for."""
+    return expected_seconds(case) > SLOW_SECONDS

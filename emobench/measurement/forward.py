@@ -1,0 +1,36 @@
+"""Forward passes of a classifier over fixed inputs: what is timed, and whether rows of a batch leave one another alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+
+def random_prompts(vocabulary: int, *, rows: int, tokens: int, device: str, seed: int = 0) -> torch.Tensor:
+    """Token ids (rows, tokens), uniform over the vocabulary but for its first hundred ids, where special tokens stand.
+
+    Drawn on the CPU, so they are equal on every device.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(min(100, vocabulary // 2), vocabulary, (rows, tokens), generator=generator).to(device)
+
+
+def forward_pass(model: nn.Module, input_ids_BT: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """A call that returns the logits (batch, classes) of the inputs; every token counts, none is padding."""
+    mask_BT = torch.ones_like(input_ids_BT)
+
+    def call() -> torch.Tensor:
+        with torch.inference_mode():
+            logits: torch.Tensor = model(input_ids=input_ids_BT, attention_mask=mask_BT).logits
+        return logits
+
+    return call
+
+
+def largest_difference(model: nn.Module, input_ids_BT: torch.Tensor) -> float:
+    """Largest absolute difference between the first row's logits in its batch and alone, in logits."""
+    together = forward_pass(model, input_ids_BT)()[:1]
+    alone = forward_pass(model, input_ids_BT[:1])()
+    return float((together.float() - alone.float()).abs().max())

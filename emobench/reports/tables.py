@@ -1,0 +1,242 @@
+"""Tables: records, skipped cases and saved runs as plain text of at most 120 columns. It computes no new figure."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tabulate import SEPARATING_LINE, tabulate
+
+from emobench.outcomes import Metric, Status
+from emobench.records.record import Record
+from emobench.records.store import RunHeader
+
+WIDTH = 120
+MIB = 2**20
+
+_AXES = ("model", "dataset", "method", "precision", "device", "batch_size")
+_AXIS_HEADS = {"dataset": "data", "batch_size": "batch"}
+_KINDS = ("finetune", "inference", "generation")
+_NAME_LENGTH = 18
+"""To which a model's or data set's name is cut where the table would be too wide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A metric as a column; shown where any row of the table has it."""
+
+    metric: str
+    head: str
+    """Two lines: what it is, and the unit."""
+    show: Callable[[Metric], str]
+
+
+def number(value: float) -> str:
+    """A figure with three significant digits and no exponent: ``0.00123``, ``12.3``, ``27,100``."""
+    rounded = float(f"{value:.2e}")
+    if rounded == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}"
+
+
+def share(item: Metric) -> str:
+    """A share with three decimals, and the larger side of its interval as ±."""
+    if item.ci is None:
+        return f"{item.value:.3f}"
+    return f"{item.value:.3f} ±{max(item.value - item.ci[0], item.ci[1] - item.value):.3f}"
+
+
+def _times(factor: float) -> Callable[[Metric], str]:
+    return lambda item: number(item.value * factor)
+
+
+COLUMNS = (
+    Column(metric="accuracy", head="accuracy\n±95 %", show=share),
+    Column(metric="f1_macro", head="F1\nmacro", show=lambda item: f"{item.value:.3f}"),
+    Column(metric="train_seconds", head="train\ns", show=_times(1)),
+    Column(metric="evaluate_seconds", head="evaluate\ns", show=_times(1)),
+    Column(metric="ttft_p50_seconds", head="1st token\np50 ms", show=_times(1e3)),
+    Column(metric="tpot_p50_seconds", head="per token\np50 ms", show=_times(1e3)),
+    Column(metric="latency_p50_seconds", head="latency\np50 ms", show=_times(1e3)),
+    Column(metric="latency_p90_seconds", head="latency\np90 ms", show=_times(1e3)),
+    Column(metric="latency_p99_seconds", head="latency\np99 ms", show=_times(1e3)),
+    Column(metric="train_samples_per_second", head="train\nsamples/s", show=_times(1)),
+    Column(metric="samples_per_second", head="speed\nsamples/s", show=_times(1)),
+    Column(metric="tokens_per_second", head="speed\ntokens/s", show=_times(1)),
+    Column(metric="device_memory_peak_bytes", head="device\nMiB peak", show=_times(1 / MIB)),
+    Column(metric="host_memory_growth_bytes", head="host\nMiB more", show=_times(1 / MIB)),
+)
+
+_DISPENSABLE = ("train_samples_per_second", "f1_macro", "latency_p90_seconds", "samples_per_second", "evaluate_seconds")
+"""Left out one after another where the table would be too wide; a line below says so."""
+
+
+def results_table(records: Sequence[Record]) -> str:
+    """One table a kind of case, one row a case, with the reasons of cases that are not ok below.
+
+    Columns stand where any row has a value. Empty text where there are no records.
+    """
+    kinds = [*_KINDS, *sorted({str(record.case.get("kind")) for record in records} - set(_KINDS))]
+    parts = []
+    for kind in kinds:
+        rows = [record for record in records if str(record.case.get("kind")) == kind]
+        if rows:
+            parts.append(_kind_table(kind, rows))
+    return "\n\n".join(parts)
+
+
+def _kind_table(kind: str, records: Sequence[Record]) -> str:
+    columns = [column for column in COLUMNS if any(record.metric(column.metric) for record in records)]
+    axes = [axis for axis in _AXES if any(record.case.get(axis) is not None for record in records)]
+    title, left_out = kind, []
+    table = _render(records, axes, columns)
+    if _width(table) > WIDTH:
+        # What is the same in every row is said once.
+        same = [axis for axis in axes if axis != "model" and len({_axis(record, axis) for record in records}) == 1]
+        title += "".join(f", {_AXIS_HEADS.get(axis, axis)} {_axis(records[0], axis)}" for axis in same)
+        axes = [axis for axis in axes if axis not in same]
+        table = _render(records, axes, columns)
+    for name in _DISPENSABLE:
+        if _width(table) <= WIDTH:
+            break
+        gone = [column for column in columns if column.metric == name]
+        left_out += [column.head.replace("\n", " ") for column in gone]
+        columns = [column for column in columns if column not in gone]
+        table = _render(records, axes, columns)
+    if _width(table) > WIDTH:
+        table = _render(records, axes, columns, name_length=_NAME_LENGTH)
+    return "\n".join([title, table, *_notes(records, left_out)])
+
+
+def _render(records: Sequence[Record], axes: Sequence[str], columns: Sequence[Column], *, name_length: int = 0) -> str:
+    with_status = any(record.status is not Status.OK for record in records)
+    heads = [_AXIS_HEADS.get(axis, axis) for axis in axes] + [column.head for column in columns]
+    rows = []
+    for record in records:
+        row = [_shortened(_axis(record, axis), name_length) for axis in axes]
+        found = [record.metric(column.metric) for column in columns]
+        row += [column.show(item) if item else "" for column, item in zip(columns, found, strict=True)]
+        rows.append(row + ([record.status.value.replace("_", " ")] if with_status else []))
+    align = ["right" if axis == "batch_size" else "left" for axis in axes] + ["right"] * len(columns) + ["left"]
+    return grid([*heads, "status"] if with_status else heads, rows, align)
+
+
+def grid(heads: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[str]) -> str:
+    """Rows under their heads and a line; a head may have two lines. ``align`` has at least one entry a column."""
+    # As tabulate's own headers they would make each column two wider than its content.
+    upper = [head.partition("\n") for head in heads]
+    top = [[first if second else "" for first, _, second in upper]] if any(second for *_, second in upper) else []
+    bottom = [second or first for first, _, second in upper]
+    table = tabulate(
+        [*top, bottom, SEPARATING_LINE, *rows],
+        tablefmt="simple",
+        colalign=align[: len(heads)],
+        disable_numparse=True,
+    )
+    # The format also draws a line above the first and below the last row.
+    return "\n".join(line.rstrip() for line in table.splitlines()[1:-1])
+
+
+def _axis(record: Record, axis: str) -> str:
+    value = record.case.get(axis)
+    if axis == "model" and record.case.get("weights") == "random":
+        return f"{value} (random)"
+    return "" if value is None else str(value)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if not length or len(text) <= length else f"{text[: length - 9]}..{text[-7:]}"
+
+
+def _width(text: str) -> int:
+    return max(len(line) for line in text.splitlines())
+
+
+def _notes(records: Sequence[Record], left_out: Sequence[str]) -> list[str]:
+    lines = []
+    if any(record.case.get("weights") == "random" for record in records):
+        lines.append("(random): weights drawn at random; speed and memory only, not comparable with pretrained ones")
+    if left_out:
+        lines.append(f"left out for width: {', '.join(left_out)}; the saved run has them")
+    for record in records:
+        if record.status is not Status.OK:
+            status = record.status.value.replace("_", " ")
+            lines.append(f"{status}: {record.id}: {'; '.join(record.reasons) or 'no reason was recorded'}")
+    return [line for text in lines for line in wrapped(text)]
+
+
+def wrapped(text: str, *, indent: str = "") -> list[str]:
+    """A text as lines of at most 120 columns, those after the first indented four more."""
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "    ", break_on_hyphens=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skip:
+    """Why one case was skipped. Cases whose ``reason`` and ``fix`` are equal are told in one line."""
+
+    case_id: str
+    reason: str
+    """May hold ``{subject}``: the part that differs from case to case."""
+    fix: str = ""
+    """What to do, in the same form; empty where nothing can be done."""
+    subject: str = ""
+
+    @property
+    def text(self) -> str:
+        """The reason of this case alone."""
+        return self.reason.replace("{subject}", self.subject)
+
+    @property
+    def remedy(self) -> str:
+        """The fix of this case alone."""
+        return self.fix.replace("{subject}", self.subject)
+
+
+def skip_lines(skipped: Sequence[Skip]) -> list[str]:
+    """Skipped cases by reason, the largest group first, each with its count, subjects and fix."""
+    groups: dict[tuple[str, str], list[Skip]] = {}
+    for skip in skipped:
+        groups.setdefault((skip.reason, skip.fix), []).append(skip)
+    lines = []
+    for (reason, fix), group in sorted(groups.items(), key=lambda entry: -len(entry[1])):
+        subjects = list(dict.fromkeys(skip.subject for skip in group if skip.subject))
+        text = f"{len(group)} skipped: {reason.replace('{subject}', _some(subjects))}"
+        if fix:
+            text += f"; {fix.replace('{subject}', subjects[0] if subjects else '')}"
+        if "{subject}" in fix and len(subjects) > 1:
+            text += f" (or {subjects[1]}{', ...' if len(subjects) > 2 else ''})"
+        lines += wrapped(text, indent="  ")
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= 3:
+        return ", ".join(names)
+    return f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def runs_table(headers: Sequence[RunHeader]) -> str:
+    """Saved runs, one a row, in the order given; one that cannot be read shows its problem in place of its cases."""
+    rows = []
+    for header in headers:
+        commit = header.commit[:9] + ("+" if header.dirty else "")
+        rows.append([header.number, header.datetime[:16].replace("T", " "), commit, _cases(header), header.machine])
+    lines = grid(["run", "saved (UTC)", "commit", "cases", "machine"], rows, ["left"] * 5).splitlines()
+    if any(header.dirty for header in headers):
+        lines.append("+: with uncommitted changes")
+    return "\n".join(lines)
+
+
+def _cases(header: RunHeader) -> str:
+    if header.problem:
+        return textwrap.shorten(f"unreadable: {header.problem}", 50, placeholder=" ...")
+    counts = [f"{count} {status.replace('_', ' ')}" for status, count in sorted(header.statuses.items(), key=_ok_first)]
+    others = header.benchmarks if not counts else 0
+    return ", ".join(counts) or (f"{others} not of EmoBench" if others else "none")
+
+
+def _ok_first(entry: tuple[str, int]) -> tuple[bool, str]:
+    return entry[0] != Status.OK.value, entry[0]

@@ -1,0 +1,127 @@
+"""The house: a module imports lower layers and its own package only, and the light doors import no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "emobench"
+
+LAYERS = {
+    0: {"errors", "specs", "outcomes", "extras", "devices", "files"},
+    1: {"catalogue", "estimate"},
+    2: {"data", "models"},
+    3: {"training", "evaluation", "measurement"},
+    4: {"records"},
+    5: {"reports"},
+    6: {"plugin", "cli", "case", "session", "progress"},
+}
+MAY_IMPORT = {0: {0}, 1: {0, 1}, 2: {0, 1}, 3: {0, 1, 2}, 4: {0}, 5: {0, 4}, 6: {0, 1, 2, 3, 4, 5, 6}}
+SIBLINGS_MEET = {0, 1, 6}
+"""Layers whose parts import each other; packages of the others never do."""
+LIGHT = {0, 1, 4, 5, 6}
+"""Layers that do not import these at module level."""
+HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "bitsandbytes", "torchao"}
+
+
+def layer_of(part: str) -> int:
+    return next(layer for layer, parts in LAYERS.items() if part in parts)
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> list[str]:
+    """Dotted names a tree imports; ``from emobench import x`` counts as ``emobench.x``."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "emobench":
+                found += [f"emobench.{alias.name}" for alias in node.names]
+            else:
+                found.append(node.module)
+    return found
+
+
+def at_module_level(path: Path) -> list[str]:
+    """What is imported when the module is: not inside functions, not for type checking only."""
+    tree = ast.parse(path.read_text())
+
+    def keeps(node: ast.stmt) -> bool:
+        guarded = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        return not guarded and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+    found: list[str] = []
+    for node in tree.body:
+        if not keeps(node):
+            continue
+        if isinstance(node, ast.ClassDef):
+            body = [part for part in node.body if keeps(part)]
+            found += imported(ast.Module(body=body, type_ignores=[]))
+        else:
+            found += imported(node)
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    """No module imports a higher layer or a sibling package, not even inside a function."""
+    part = part_of(path)
+    layer = layer_of(part)
+    for name in imported(ast.parse(path.read_text())):
+        pieces = name.split(".")
+        if pieces[0] != "emobench" or len(pieces) == 1 or pieces[1] in {part, "__version__"}:
+            continue
+        other = layer_of(pieces[1])
+        assert other in MAY_IMPORT[layer], f"{path.name} (layer {layer}) imports {name} (layer {other})"
+        if other == layer:
+            assert layer in SIBLINGS_MEET, f"{path.name} imports its sibling {name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_light_layers_import_nothing_heavy(path: Path) -> None:
+    """Words, plans, evidence, pages and doors import torch and its like inside functions only."""
+    if layer_of(part_of(path)) in LIGHT:
+        assert HEAVY.isdisjoint(name.split(".")[0] for name in at_module_level(path))
+
+
+def loaded_modules(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(' '.join(name for name in sys.modules if '.' not in name))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    return set(result.stdout.splitlines()[-1].split())
+
+
+def test_collecting_benchmarks_imports_no_torch() -> None:
+    """``pytest benchmarks --collect-only`` collects thousands of cases without torch, transformers or pandas."""
+    found = loaded_modules(
+        "import pytest; code = pytest.main(['benchmarks', '--collect-only', '-qq', '-p', 'no:cacheprovider']); "
+        "assert code == 0, code"
+    )
+    assert found.isdisjoint({*HEAVY, "pandas", "pyarrow", "scipy", "sklearn"})
+
+
+def test_help_imports_no_torch() -> None:
+    """``emobench --help`` answers without torch, pytest or pandas."""
+    found = loaded_modules(
+        "from emobench.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
+    )
+    assert found.isdisjoint({*HEAVY, "pandas", "pyarrow", "scipy", "sklearn", "_pytest"})
+
+
+def test_reading_results_imports_no_torch() -> None:
+    """Records, the store and the tables need no torch."""
+    found = loaded_modules("import emobench.records.store, emobench.records.journal, emobench.reports.tables")
+    assert found.isdisjoint(HEAVY)
