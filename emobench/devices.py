@@ -33,6 +33,7 @@ class Device:
     """Intra-op threads, on the CPU."""
 
 
+@cache
 def cpu_flags() -> frozenset[str]:
     """Instruction sets of the CPU as Linux lists them; empty elsewhere."""
     path = Path("/proc/cpuinfo")

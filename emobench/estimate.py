@@ -14,10 +14,6 @@ SLOW_SECONDS = 180.0
 BACKWARD_SHARE = {"full": 2.0, "lora": 1.2, "head": 0.1}
 """Work of the backward pass in units of the forward pass: weights and inputs, inputs (and adapters), the head alone."""
 
-EMULATED_FACTOR = 8.0
-"""Slowdown of bf16, fp16 and int8 on a CPU that has no instructions for them (bf16 measured at 9 on AVX2)."""
-
-
 def body_parameters(model: ModelSpec) -> int:
     """Parameters that multiply each token: the layers' matrices, from the configuration; embeddings are looked up.
 
@@ -61,12 +57,18 @@ def case_flops(case: CaseSpec) -> float:
 
 def expected_seconds(case: CaseSpec) -> float:
     """Seconds at the assumed rate of the device; an order of magnitude, for sorting cases into slow and not."""
-    factor = 1.0
-    if case.device == "cpu" and case.precision != "fp32" and not (case.precision == "bf16" and cpu_has_fast_bf16()):
-        factor = EMULATED_FACTOR
-    return factor * case_flops(case) / ASSUMED_FLOPS_PER_SECOND[case.device]
+    return case_flops(case) / ASSUMED_FLOPS_PER_SECOND[case.device]
+
+
+def why_slow(case: CaseSpec) -> str | None:
+    """Why a case is left out unless slow cases are asked for, or None."""
+    if case.device == "cpu" and case.precision == "bf16" and not cpu_has_fast_bf16():
+        return "bf16 is emulated on this CPU, ten times slower than fp32"
+    if expected_seconds(case) > SLOW_SECONDS:
+        return f"slow on the {case.device}: over 3 minutes at the assumed rate"
+    return None
 
 
 def is_slow(case: CaseSpec) -> bool:
     """Whether the case is left out unless slow cases are asked for."""
-    return expected_seconds(case) > SLOW_SECONDS
+    return why_slow(case) is not None

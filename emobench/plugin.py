@@ -128,14 +128,13 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
     return None
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
-    result = yield
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Before the terminal summary, which names the saved file.
     from emobench.session import SESSION
 
-    if SESSION in session.config.stash:
-        session.config.stash[SESSION].save()
-    return result
+    if SESSION in session.config.stash and not session.config.stash[SESSION].save():
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

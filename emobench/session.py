@@ -21,7 +21,7 @@ from emobench.catalogue.profiles import find_profile
 from emobench.catalogue.project import find_overrides, load_project
 from emobench.devices import absent_reason, find_device, installed
 from emobench.errors import DoesNotFitError, NonFiniteLossError, SpecError
-from emobench.estimate import is_slow
+from emobench.estimate import why_slow
 from emobench.outcomes import Status
 from emobench.progress import STDERR, Progress
 from emobench.specs import CaseKind, CaseSpec, TrainSettings
@@ -135,7 +135,7 @@ class Session:
         if skip is not None:
             self.skips.append(skip)
             item.user_properties.append(("emobench_skip", True))
-            pytest.skip(f"{skip.text}; {skip.fix}" if skip.fix else skip.text)
+            pytest.skip(f"{skip.text}; {skip.remedy}" if skip.fix else skip.text)
 
     def slow_asked_for(self) -> bool:
         """``--emo-slow``, or a mark expression that selects slow cases."""
@@ -164,9 +164,9 @@ class Session:
             return skip("weights of {subject} are not on this machine", "run: emobench fetch {subject}", spec.model.id)
         if spec.dataset and not downloading and is_here(spec.dataset):
             return skip("data set {subject} is not on this machine", "run: emobench fetch {subject}", spec.dataset.id)
-        if is_slow(spec) and not slow_asked_for:
-            reason = f"slow on the {spec.device} (over 3 minutes at the assumed rate)"
-            return skip(reason, "add --emo-slow or -m slow")
+        slow = None if slow_asked_for else why_slow(spec)
+        if slow:
+            return skip(slow, "add --emo-slow or -m slow")
         if find_device(spec.device) is None:
             return skip(f"torch cannot use {spec.device} here", "install a torch build for this device")
         return None
@@ -239,10 +239,10 @@ class Session:
         self.journal.append(record.to_json())
         return record
 
-    def save(self) -> None:
-        """Save the run, if any case ran. A failed save is shown and fails the session; the journal has the records."""
+    def save(self) -> bool:
+        """Save the run, if any case ran; False where it could not be saved. The journal has the records then."""
         if not self.records:
-            return
+            return True
         from pytest_benchmark.utils import get_machine_id
 
         from emobench.records.store import save_run
@@ -251,6 +251,7 @@ class Session:
             self.saved = save_run(self.storage, get_machine_id(), self.content(), commit=None)
         except OSError as error:
             self.problem = f"the run could not be saved: {error}; its records are in {self.folder}"
+        return self.problem is None
 
     def content(self) -> dict[str, Any]:
         """The run as pytest-benchmark's own hooks make it, with our part under the key ``emobench``."""

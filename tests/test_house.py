@@ -13,13 +13,13 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "emobench"
 
 LAYERS = {
-    0: {"errors", "specs", "outcomes", "extras", "devices", "files"},
+    0: {"errors", "specs", "outcomes", "extras", "devices", "files", "hub"},
     1: {"catalogue", "estimate"},
     2: {"data", "models"},
     3: {"training", "evaluation", "measurement"},
     4: {"records"},
     5: {"reports"},
-    6: {"plugin", "cli", "case", "session", "progress"},
+    6: {"plugin", "cli", "case", "session", "progress", "commands"},
 }
 MAY_IMPORT = {0: {0}, 1: {0, 1}, 2: {0, 1}, 3: {0, 1, 2}, 4: {0}, 5: {0, 4}, 6: {0, 1, 2, 3, 4, 5, 6}}
 SIBLINGS_MEET = {0, 1, 6}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import resource
 import sys
 from collections.abc import Iterator
@@ -45,6 +47,7 @@ def watch_memory(device: DeviceKind) -> Iterator[Usage]:
     The host peak is the kernel's own high-water mark, reset at entry where Linux allows it (``/proc/self/clear_refs``);
     where it cannot be reset it is left out rather than given for the whole life of the process.
     """
+    _give_back_free_memory()
     usage = Usage(host_start=psutil.Process().memory_info().rss)
     resettable = _reset_host_peak()
     if device == "cuda":
@@ -58,6 +61,15 @@ def watch_memory(device: DeviceKind) -> Iterator[Usage]:
             usage.device_reserved = int(torch.cuda.max_memory_reserved())
         elif device == "mps":
             usage.device_reserved = int(torch.mps.driver_allocated_memory())
+
+
+def _give_back_free_memory() -> None:
+    """Return freed heap to the system, where glibc can: memory kept from earlier work would hide this block's growth."""
+    gc.collect()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _reset_host_peak() -> bool:

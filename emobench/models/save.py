@@ -24,6 +24,7 @@ from emobench.models import quantize
 from emobench.models.adapters import quiet_peft
 from emobench.models.architecture import in_modules
 from emobench.models.load import LoadedModel, load_classifier, model_bytes, read_pretrained
+from emobench.models.locate import weight_files
 from emobench.models.quiet import quiet_transformers
 from emobench.specs import DeviceKind, MethodSpec, ModelSpec, Precision, Weights
 
@@ -184,6 +185,9 @@ def _parse(content: Mapping[str, Any]) -> SavedRecord:
 def _reload_whole(
     folder: Path, record: SavedRecord, spec: ModelSpec, device: DeviceKind, precision: Precision | None
 ) -> LoadedModel:
+    names = {name for file in weight_files(folder) for name in _tensor_names(file)}
+    # Asked for another precision the load would take the folder for a body and draw a head.
+    check_head(names, spec, folder)
     # Read as the row of its own folder: one way to load, quantize and describe.
     own = spec.model_copy(update={"path": str(folder), "packaged": None})
     with quiet_transformers():
@@ -262,6 +266,11 @@ def _reload_adapter(
     if precision is not None and precision not in quantize.QUANTIZED:
         loaded.model.to(torch_dtype(precision))  # type: ignore[arg-type]  # stubs of .to know no bare dtype
     return replace(loaded, trainable_parameters=0, model_bytes=model_bytes(loaded.model))
+
+
+def _tensor_names(path: Path) -> list[str]:
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
 
 
 def _set_adapter(model: PreTrainedModel, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:

@@ -77,7 +77,6 @@ FILES = {
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
     """A running stand-in, an empty cache, and no address or secret from the environment."""
     monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in ("HF_ENDPOINT", "HF_TOKEN", "KAGGLE_ENDPOINT", "KAGGLE_USERNAME", "KAGGLE_KEY"):
         monkeypatch.delenv(name, raising=False)
     with HubStandIn() as stand_in:
@@ -118,7 +117,7 @@ def test_gated_data_names_the_licence_page(hub: HubStandIn, token: str | None, s
     with pytest.raises(FetchError) as caught:
         fetch_dataset(HUB, endpoint=hub.address, token=token, progress=quiet, pause_seconds=60)
     assert str(caught.value) == (
-        f"no permission for 'owner/films' ({status}); the data is gated, and the token was not given or has no access; "
+        f"no permission for 'owner/films' ({status}); it is gated, and the token was not given or has no access; "
         f"accept its licence at {hub.address}/datasets/owner/films and set HF_TOKEN to a token that may read it"
     )
     assert is_here(HUB) is not None
@@ -126,16 +125,23 @@ def test_gated_data_names_the_licence_page(hub: HubStandIn, token: str | None, s
 
 def test_unknown_repository_revision_and_file_are_told_apart(hub: HubStandIn) -> None:
     """A missing repository, revision and file give three different errors, each naming what is missing."""
-    with pytest.raises(FetchError, match=r"has no data set 'owner/films' \(404\)"):
+    with pytest.raises(FetchError, match=r"has no dataset 'owner/films' \(404\)"):
         fetch_dataset(HUB, endpoint=hub.address, progress=quiet, pause_seconds=60)
     hub.add("owner/films", FILES)
     with pytest.raises(FetchError, match="'owner/films' has no revision 'v9'"):
         fetch_dataset(HUB.model_copy(update={"revision": "v9"}), endpoint=hub.address, progress=quiet, pause_seconds=60)
     other = HUB.model_copy(update={"files": {"train": "data/*.parquet"}})
+    with pytest.raises(FetchError, match=r"no file of 'owner/films' matches data/\*.parquet; it has"):
+        fetch_dataset(other, endpoint=hub.address, progress=quiet, pause_seconds=60)
+    other = HUB.model_copy(update={"files": {**HUB.files, "validation": "plain_text/validation-*.parquet"}})
     with pytest.raises(
-        FetchError, match=r"no file of 'owner/films' matches 'data/\*.parquet' of split 'train'; it has"
+        FetchError, match=r"matches 'plain_text/validation-\*.parquet' of split 'validation'; the other"
     ):
         fetch_dataset(other, endpoint=hub.address, progress=quiet, pause_seconds=60)
+    with pytest.raises(
+        NotOnMachineError, match=r"no stored file matches .* of split 'validation'; stored are plain_text"
+    ):
+        read_rows(other)
 
 
 def test_server_errors_are_retried_and_reported(hub: HubStandIn) -> None:
