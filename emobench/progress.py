@@ -30,12 +30,13 @@ class Progress:
         self.label = ""
         self._drawn = False
         self._last = time.monotonic()
-        self._started = self._last
+        self._first: tuple[float, int] | None = None
 
     def start(self, label: str) -> None:
         """Begin a piece of work; draws nothing yet."""
         self.label = label
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._first = None
 
     def step(self, done: int, total: int, loss: float) -> None:
         """Show that step ``done`` of ``total`` ended with this training loss."""
@@ -49,11 +50,13 @@ class Progress:
     def show(self, done: int, total: int, text: str) -> None:
         """Draw the bar or the line, if enough time has passed since the last."""
         now = time.monotonic()
+        if self._first is None or done < self._first[1]:
+            # Loading is not part of the steps: their pace counts from the first one.
+            self._first = (now, done)
         if now - self._last < self.seconds_between_lines:
             return
         self._last = now
-        left = (now - self._started) / max(done, 1) * (total - done)
-        counts = f"{done}/{total}  {text}  {left:.0f} s left"
+        counts = f"{done}/{total}  {text}{self._left(now, done, total)}"
         if not self.live:
             self._write(f"{self.label}: step {counts}")
             return
@@ -71,6 +74,12 @@ class Progress:
         """Give the descriptor back."""
         self.stop()
         self.stream.close()
+
+    def _left(self, now: float, done: int, total: int) -> str:
+        start, first = self._first or (now, done)
+        if done == first:
+            return ""
+        return f"  {(now - start) / (done - first) * (total - done):.0f} s left"
 
     def _write(self, line: str) -> None:
         if not self.live:

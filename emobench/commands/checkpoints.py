@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from emobench.catalogue.combinations import QUANTIZED
 from emobench.commands.place import Place
 from emobench.errors import BrokenFileError, SpecError, UnsupportedError
 from emobench.specs import DeviceKind, LoraTargets, ModelSpec, Precision
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ADAPTER_CONFIG = "adapter_config.json"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+_HEADS = ("pooler", "pre_classifier", "classifier", "classification_head", "score")
+"""What transformers calls the modules a sequence classifier adds."""
 _NOT_ARCHITECTURE = frozenset(
     {"id2label", "label2id", "num_labels", "architectures", "dtype", "torch_dtype", "transformers_version"}
     | {"_name_or_path", "name_or_path", "problem_type"}
@@ -219,8 +222,10 @@ def _classifier(
     def load(device: DeviceKind, say: Say) -> LoadedModel:
         from emobench.models.load import load_classifier
 
+        # Head modules are kept out of quantization; otherwise the row names none, see row_of_folder.
+        row = spec.model_copy(update={"head_modules": _head_in(folder)}) if wanted in QUANTIZED else spec
         return load_classifier(
-            spec, num_labels=len(names), class_names=names, precision=wanted, device=device, progress=say
+            row, num_labels=len(names), class_names=names, precision=wanted, device=device, progress=say
         )
 
     return Checkpoint(
@@ -234,6 +239,19 @@ def _classifier(
         precision=wanted,
         load=load,
     )
+
+
+def _head_in(folder: Path) -> tuple[str, ...]:
+    """Names of the head modules among a folder's weights, as transformers calls them."""
+    from safetensors import safe_open
+
+    from emobench.models.locate import weight_files
+
+    names: set[str] = set()
+    for file in weight_files(folder):
+        with safe_open(file, framework="numpy") as opened:
+            names |= {part for name in opened.keys() for part in name.split(".")}  # noqa: SIM118 - not a dictionary
+    return tuple(name for name in _HEADS if name in names)
 
 
 def classes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -306,7 +324,7 @@ def _pad_of_tokenizer(folder: Path) -> int:
     from emobench.models.quiet import quiet_transformers
 
     with quiet_transformers():
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)  # type: ignore[no-untyped-call]
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if tokenizer.pad_token_id is None:
         raise SpecError(
             f"{folder} has no pad token",

@@ -9,16 +9,19 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from emobench import __version__
 from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.catalogue.datasets import RANDOM_TOKENS
-from emobench.commands.listing import why_absent
+from emobench.commands.listing import here_text, why_absent
 from emobench.commands.place import Place
 from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes
 from emobench.files import cache_folder
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 WIDTH = 100
 """Columns of the page."""
@@ -83,7 +86,7 @@ def extra_texts() -> Iterator[str]:
         extra = str(need.marker).partition("extra == ")[2].strip("'\" ") if need.marker else ""
         if extra and extra not in _BUNDLES:
             needs.setdefault(extra, []).append(need)
-    lacks = {extra: [text for need in wanted if (text := _lack(need))] for extra, wanted in needs.items()}
+    lacks = {extra: [lack for need in wanted if (lack := _lack(need))] for extra, wanted in needs.items()}
     whole = [extra for extra, missing in lacks.items() if not missing]
     if whole:
         yield f"installed: {', '.join(whole)}"
@@ -124,10 +127,7 @@ def _packages() -> tuple[str, ...]:
     return (*(name for name in VERSIONS_THAT_MATTER if name != "emobench"), "pytest", "pytest-benchmark")
 
 
-def _lack(need: object) -> str | None:
-    from packaging.requirements import Requirement
-
-    assert isinstance(need, Requirement)
+def _lack(need: Requirement) -> str | None:
     found = version_text(need.name)
     if found == "missing":
         return f"{need.name} is missing"
@@ -137,17 +137,17 @@ def _lack(need: object) -> str | None:
 def _settings_text(place: Place) -> str:
     if place.project.file is None:
         return "no emobench.toml and no [tool.emobench] here"
-    added = [*place.project.models, *place.project.datasets]
-    return f"{_short(place.project.file)}{f', adds {", ".join(added)}' if added else ''}"
+    added = ", ".join([*place.project.models, *place.project.datasets])
+    return f"{_short(place.project.file)}{f', adds {added}' if added else ''}"
 
 
 def _here_lines(title: str, found: Sequence[ModelSpec] | Sequence[DatasetSpec]) -> list[str]:
     here = [row.id for row in found if why_absent(row) is None]
-    away = [row.id for row in found if row.id not in here]
+    away: dict[str, list[str]] = {}
+    for row in (row for row in found if row.id not in here):
+        away.setdefault(here_text(row).removeprefix("no: ").replace(row.id, "NAME"), []).append(row.id)
     lines = [_line(title, f"here: {', '.join(here) or 'none'}")]
-    if away:
-        lines.append(_line("", f"not here: {', '.join(away)}; run: emobench fetch NAME"))
-    return lines
+    return lines + [_line("", f"not here: {', '.join(names)}; {remedy}") for remedy, names in away.items()]
 
 
 def _line(title: str, text: str) -> str:

@@ -94,9 +94,7 @@ def evaluate_checkpoints(options: EvaluateOptions, place: Place, *, say: Callabl
 
 def match(checkpoint: Checkpoint, dataset: DatasetSpec, given: dict[str, str]) -> ClassMap:
     """The checkpoint's classes matched with the data set's."""
-    return map_classes(
-        checkpoint.class_names, dataset.labels, given, checkpoint=checkpoint.given, data=dataset.id
-    )
+    return map_classes(checkpoint.class_names, dataset.labels, given, checkpoint=checkpoint.given, data=dataset.id)
 
 
 def check_raw_names(given: dict[str, str], checkpoints: Sequence[Checkpoint]) -> None:
@@ -234,9 +232,7 @@ def weights_revision(checkpoint: Checkpoint) -> str:
     return folder_revision(checkpoint.folder)
 
 
-def with_predictions(
-    record: Record, class_map: ClassMap, task: _Task, evaluation: Evaluation, folder: Path
-) -> Record:
+def with_predictions(record: Record, class_map: ClassMap, task: _Task, evaluation: Evaluation, folder: Path) -> Record:
     """Write labels and probabilities as Parquet, and name the file in the record."""
     from dataclasses import replace
 

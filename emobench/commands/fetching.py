@@ -53,9 +53,7 @@ def find_row(name: str, place: Place) -> ModelSpec | DatasetSpec:
     return found
 
 
-def check_rows(
-    rows: Sequence[ModelSpec | DatasetSpec], *, revision: str | None, from_file: Path | None
-) -> None:
+def check_rows(rows: Sequence[ModelSpec | DatasetSpec], *, revision: str | None, from_file: Path | None) -> None:
     """Refuse options that would mean something else for each of several names.
 
     Raises:

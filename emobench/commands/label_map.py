@@ -44,7 +44,9 @@ def parse_pairs(pairs: Sequence[str], data_classes: Sequence[str]) -> dict[str, 
         raw, equals, name = pair.rpartition("=")
         if not equals or not raw:
             raise SpecError(
-                f"--label-map {pair!r} is no pair", why="the form is raw=class", fix="write for example LABEL_1=positive"
+                f"--label-map {pair!r} is no pair",
+                why="the form is raw=class",
+                fix="write for example LABEL_1=positive",
             )
         if found.get(raw, name) != name:
             raise SpecError(

@@ -1,4 +1,4 @@
-"""Lists of models and data sets: what each is called, what it is, and whether it is on this machine. Fetches nothing."""
+"""Lists of models, data sets and saved runs: what each is, and whether it is on this machine. Fetches nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from emobench.catalogue.datasets import RANDOM_TOKENS
 from emobench.commands.place import Place
 from emobench.specs import DatasetSpec, ModelSpec
 
-_COMMAND = re.compile(r"run: (.+)$")
+_COMMAND = re.compile(r"run: (.+?)(?: \(first accept .*\))?$")
+_GATED = "gated: first accept the license at https://huggingface.co/HUB_ID, then set HF_TOKEN"
 
 
 def models_text(place: Place, *, everything: bool = False) -> str:
@@ -21,14 +22,15 @@ def models_text(place: Place, *, everything: bool = False) -> str:
     ]
     header = ("id", "hub id", "parameters", "license", "gated", "context", "on this machine")
     hidden = [row.id for row in place.models.values() if row not in rows]
-    return _with_hidden(table(cells, header), hidden, "ready classifiers, which are evaluated and timed but not trained")
+    text = f"{table(cells, header)}\n\n{_GATED}" if any(row.gated for row in rows) else table(cells, header)
+    return _with_hidden(text, hidden, "ready classifiers, which are evaluated and timed but not trained")
 
 
 def datasets_text(place: Place, *, everything: bool = False) -> str:
     """The table of data sets; random tokens, which are no data, only with ``everything``."""
     rows = [row for row in place.datasets.values() if everything or row.id != RANDOM_TOKENS]
     cells = [
-        (row.id, _source(row), f"{row.rows:,}", len(row.labels), row.license, here_text(row), row.title) for row in rows
+        (row.id, _source(row), _row_count(row), len(row.labels), row.license, here_text(row), row.title) for row in rows
     ]
     header = ("id", "comes from", "training rows", "classes", "license", "on this machine", "what")
     hidden = [row.id for row in place.datasets.values() if row not in rows]
@@ -65,9 +67,26 @@ def size_text(row: ModelSpec) -> str:
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
     """Plain columns two spaces apart, numbers as they are written."""
-    from tabulate import tabulate
+    from emobench.reports.tables import grid
 
-    return tabulate(rows, headers=header, tablefmt="simple", disable_numparse=True)
+    return grid(header, [[str(cell) for cell in row] for row in rows], ["left"] * len(header))
+
+
+def runs_text(place: Place) -> str:
+    """The table of the runs saved in ``results``, oldest first; those that cannot be read are among them."""
+    from emobench.records.store import list_runs
+    from emobench.reports.tables import runs_table
+
+    storage = place.root / "results"
+    headers = list_runs(storage) if storage.is_dir() else []
+    if not headers:
+        return f"no saved runs in {storage}; make one: emobench run (or pytest benchmarks)"
+    return runs_table(headers)
+
+
+def _row_count(row: DatasetSpec) -> str:
+    # Nobody has counted the rows of the user's own file.
+    return "" if row.source == "file" else f"{row.rows:,}"
 
 
 def _source(row: DatasetSpec) -> str:
@@ -79,4 +98,4 @@ def _yes(flag: bool) -> str:
 
 
 def _with_hidden(text: str, hidden: Sequence[str], what: str) -> str:
-    return f"{text}\n\nwith --all also: {', '.join(hidden)} ({what})" if hidden else text
+    return f"{text}\nwith --all also: {', '.join(hidden)} ({what})" if hidden else text

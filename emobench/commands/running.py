@@ -1,4 +1,4 @@
-"""Running benchmark cases: pytest in a process of its own, whose exit code is passed on. Chooses cases, runs none itself."""
+"""Running benchmark cases: which ones, by pytest in a process of its own, whose exit code is passed on."""
 
 from __future__ import annotations
 
@@ -160,7 +160,9 @@ def chosen_device(name: str | None) -> DeviceKind:
         reason = "torch cannot use it"
     if reason:
         raise UnsupportedError(
-            f"device {name!r} is not on this machine", why=reason, fix="run: emobench doctor, and take a device it lists"
+            f"device {name!r} is not on this machine",
+            why=reason,
+            fix="run: emobench doctor, and take a device it lists",
         )
     return kinds[name]
 

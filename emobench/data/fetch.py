@@ -49,6 +49,10 @@ def fetch_dataset(
             why=f"its row names the file {spec.location!r}",
             fix="put the file there",
         )
+    if spec.source == "random":
+        raise SpecError(
+            f"data set {spec.id!r} is not downloaded", why="its rows are drawn on this machine", fix="just use it"
+        )
     if spec.source == "kaggle":
         return fetch_archive(
             spec,

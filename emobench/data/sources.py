@@ -50,7 +50,9 @@ def read_rows(spec: DatasetSpec) -> Mapping[str, RawRows]:
 
 
 def find_files(spec: DatasetSpec) -> Mapping[str, Sequence[Path]]:
-    """Files of every official split, in the order they are read."""
+    """Files of every official split, in the order they are read; random rows have none."""
+    if spec.source == "random":
+        return {}
     if spec.source == "package":
         return _package_files(spec)
     if spec.source == "file":

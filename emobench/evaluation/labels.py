@@ -16,12 +16,15 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from torch import nn
+from transformers import PreTrainedModel
 
 from emobench.data.encode import Encoded, collate
 from emobench.devices import synchronize
 from emobench.errors import DataError
 from emobench.evaluation.metrics import score
+from emobench.models.kernels import use_fastest
 from emobench.outcomes import Evaluation, metric
 from emobench.specs import DeviceKind
 
@@ -91,6 +94,7 @@ def predict(
     batches = batches_by_tokens(encoded.lengths, token_budget)
     was_training = model.training
     model.eval()
+    usual = _use_fastest(model, encoded, device, token_budget)
     synchronize(device)
     started = time.perf_counter()
     try:
@@ -102,6 +106,8 @@ def predict(
         seconds = time.perf_counter() - started
     finally:
         model.train(was_training)
+        if usual is not None:
+            model.set_attn_implementation(usual)
     order = np.concatenate(batches)
     in_order = np.empty_like(log_probabilities)
     in_order[order] = log_probabilities
@@ -113,6 +119,16 @@ def predict(
         seconds=seconds,
         tokens=int(encoded.lengths.sum()),
     )
+
+
+def _use_fastest(model: nn.Module, encoded: Encoded, device: DeviceKind, token_budget: int) -> str | None:
+    """Set the attention that is fastest for these lengths; the name of the one to put back, None where none was set."""
+    if not isinstance(model, PreTrainedModel | PeftModel):
+        return None
+    usual = str(model.config._attn_implementation)
+    length = int(np.median(encoded.lengths))
+    use_fastest(model, device, rows=max(1, token_budget // length), length=length, training=False)
+    return usual
 
 
 def _autocast(device: DeviceKind, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:

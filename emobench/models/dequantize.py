@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,7 +85,8 @@ def _assemble(spec: ModelSpec, package: Any, work: Path) -> Path:
 def _convert(spec: ModelSpec, source: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    with quiet_transformers():
+    # The bar of the dequantization obeys no setting; errors are raised, not printed.
+    with quiet_transformers(), redirect_stderr(io.StringIO()):
         model, info = cast(Any, AutoModelForCausalLM).from_pretrained(
             source.parent,
             # The row's own: reading it from the file parses a vocabulary of 262,144 once more.

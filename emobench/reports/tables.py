@@ -34,10 +34,12 @@ class Column:
 
 
 def number(value: float) -> str:
-    """A figure with three significant digits and no exponent: ``0.00123``, ``12.3``, ``27,100``."""
+    """A figure with three significant digits: ``0.00123``, ``12.3``, ``27,100``; an exponent below 1e-4, from 1e9 on."""
     rounded = float(f"{value:.2e}")
     if rounded == 0:
         return "0"
+    if not 1e-4 <= abs(rounded) < 1e9:
+        return f"{rounded:.2e}"
     decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:,.{decimals}f}"
 
@@ -71,7 +73,9 @@ COLUMNS = (
 )
 
 _DISPENSABLE = ("train_samples_per_second", "f1_macro", "latency_p90_seconds", "samples_per_second", "evaluate_seconds")
-"""Left out one after another where the table would be too wide; a line below says so."""
+"""Left out one after another where the table would be too wide, before names are shortened; a line below says so."""
+
+_SHORTEN = "names"
 
 
 def results_table(records: Sequence[Record]) -> str:
@@ -91,32 +95,31 @@ def results_table(records: Sequence[Record]) -> str:
 def _kind_table(kind: str, records: Sequence[Record]) -> str:
     columns = [column for column in COLUMNS if any(record.metric(column.metric) for record in records)]
     axes = [axis for axis in _AXES if any(record.case.get(axis) is not None for record in records)]
-    title, left_out = kind, []
-    table = _render(records, axes, columns)
+    title, left_out, length = kind, [], 0
+    table = _render(records, axes, columns, length)
     if _width(table) > WIDTH:
         # What is the same in every row is said once.
         same = [axis for axis in axes if axis != "model" and len({_axis(record, axis) for record in records}) == 1]
         title += "".join(f", {_AXIS_HEADS.get(axis, axis)} {_axis(records[0], axis)}" for axis in same)
         axes = [axis for axis in axes if axis not in same]
-        table = _render(records, axes, columns)
-    for name in _DISPENSABLE:
+        table = _render(records, axes, columns, length)
+    rest = [column.metric for column in reversed(columns[1:]) if column.metric not in _DISPENSABLE]
+    for step in (*_DISPENSABLE, _SHORTEN, *rest):
         if _width(table) <= WIDTH:
             break
-        gone = [column for column in columns if column.metric == name]
-        left_out += [column.head.replace("\n", " ") for column in gone]
-        columns = [column for column in columns if column not in gone]
-        table = _render(records, axes, columns)
-    if _width(table) > WIDTH:
-        table = _render(records, axes, columns, name_length=_NAME_LENGTH)
+        length = _NAME_LENGTH if step == _SHORTEN else length
+        left_out += [column.head.replace("\n", " ") for column in columns if column.metric == step]
+        columns = [column for column in columns if column.metric != step]
+        table = _render(records, axes, columns, length)
     return "\n".join([title, table, *_notes(records, left_out)])
 
 
-def _render(records: Sequence[Record], axes: Sequence[str], columns: Sequence[Column], *, name_length: int = 0) -> str:
+def _render(records: Sequence[Record], axes: Sequence[str], columns: Sequence[Column], length: int) -> str:
     with_status = any(record.status is not Status.OK for record in records)
     heads = [_AXIS_HEADS.get(axis, axis) for axis in axes] + [column.head for column in columns]
     rows = []
     for record in records:
-        row = [_shortened(_axis(record, axis), name_length) for axis in axes]
+        row = [_axis(record, axis, length) for axis in axes]
         found = [record.metric(column.metric) for column in columns]
         row += [column.show(item) if item else "" for column, item in zip(columns, found, strict=True)]
         rows.append(row + ([record.status.value.replace("_", " ")] if with_status else []))
@@ -140,15 +143,12 @@ def grid(heads: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[st
     return "\n".join(line.rstrip() for line in table.splitlines()[1:-1])
 
 
-def _axis(record: Record, axis: str) -> str:
+def _axis(record: Record, axis: str, length: int = 0) -> str:
     value = record.case.get(axis)
-    if axis == "model" and record.case.get("weights") == "random":
-        return f"{value} (random)"
-    return "" if value is None else str(value)
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if not length or len(text) <= length else f"{text[: length - 9]}..{text[-7:]}"
+    text = "" if value is None else str(value)
+    if length and len(text) > length:
+        text = f"{text[: length - 9]}..{text[-7:]}"
+    return f"{text} (random)" if axis == "model" and record.case.get("weights") == "random" else text
 
 
 def _width(text: str) -> int:

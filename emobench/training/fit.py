@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
@@ -24,6 +25,7 @@ from transformers.trainer_utils import set_seed
 from emobench.data.encode import Encoded, collate
 from emobench.devices import synchronize
 from emobench.errors import DataError
+from emobench.models.kernels import use_fastest
 from emobench.outcomes import FitOutcome
 from emobench.specs import CaseSpec, DeviceKind, Precision, TrainSettings
 from emobench.training.batches import LengthSampler, micro_batches
@@ -58,6 +60,8 @@ class FitPlan:
     resume: bool = False
     pad_id: int = 0
     padding_side: Literal["left", "right"] = "right"
+    kernel: str | None = None
+    """Attention implementation; None takes the one this machine is fastest at."""
 
 
 def plan_for(case: CaseSpec, *, seed: int, pad_id: int, padding_side: Literal["left", "right"]) -> FitPlan:
@@ -170,7 +174,6 @@ def fit(
     *,
     validate: Validate | None = None,
     progress: Progress | None = None,
-    kernel: str = "",
 ) -> FitOutcome:
     """Train ``model`` in place; where an epoch was better on validation than the last, its weights are put back.
 
@@ -185,6 +188,8 @@ def fit(
         set_seed(plan.seed)
         if plan.settings.gradient_checkpointing:
             checkpoint_activations(model)
+        rows, length = plan.settings.batch_size, int(np.median(train.lengths))
+        kernel = use_fastest(model, plan.device, rows=rows, length=length, training=True, insist=plan.kernel)
         watch, stopping = LossWatch(plan.device), EarlyStopping(plan.early_stopping_patience)
         trainer = build_trainer(model, train, plan, folder, validate=validate, watch=watch)
         for callback in (stopping, StepProgress(watch, trainer.sampler, progress, plan.stop_after), Checkpoints(watch)):

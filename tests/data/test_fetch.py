@@ -230,6 +230,10 @@ def test_what_is_not_downloaded_is_refused() -> None:
     own = DatasetSpec(id="o", title="", license="", source="file", location="mine.csv")
     with pytest.raises(SpecError, match=r"its row names the file 'mine.csv'; put the file there"):
         fetch_dataset(own, progress=quiet)
+    drawn = DatasetSpec(id="random-tokens", title="", license="", source="random", location="")
+    assert is_here(drawn) is None
+    with pytest.raises(SpecError, match="its rows are drawn on this machine"):
+        fetch_dataset(drawn, progress=quiet)
 
 
 def test_kaggle_archive_is_fetched_with_credentials(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:

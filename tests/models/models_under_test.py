@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ def token_batch(padding_side: str = "right") -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
 
 
+@cache
 def text_batch() -> dict[str, torch.Tensor]:
     """The two texts as MiniLM's tokenizer encodes them."""
     encoded = load_tokenizer(MINILM)(list(TEXTS), padding=True, return_tensors="pt")

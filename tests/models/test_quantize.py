@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from typing import Any
 
 import pytest
@@ -15,9 +16,14 @@ from emobench.models.quantize import quantization_facts
 from emobench.specs import MethodSpec, Precision, Weights
 from tests.models.models_under_test import FULL, HEAD, LORA, MINILM, NAMES, text_batch
 
-QUANTIZED: tuple[Precision, ...] = ("int8", "int8-bnb", "nf4")
 BODY = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
 """Weights in MiniLM's 36 linear layers outside pooler and classifier."""
+
+
+@cache
+def for_inference(precision: Precision) -> LoadedModel:
+    """Loaded once: no test changes it."""
+    return load(precision)
 
 
 def load(precision: Precision, method: MethodSpec | None = None, weights: Weights = "pretrained") -> LoadedModel:
@@ -37,7 +43,7 @@ def load(precision: Precision, method: MethodSpec | None = None, weights: Weight
 @pytest.mark.parametrize("weights", ["pretrained", "random"])
 def test_what_the_modules_became(precision: Precision, expected: dict[str, Any], weights: Weights) -> None:
     """All 36 linear layers of the body are quantized and the head is not, read off the modules after the load."""
-    loaded = load(precision, weights=weights)
+    loaded = for_inference(precision) if weights == "pretrained" else load(precision, weights=weights)
     facts = loaded.quantization
     assert facts is not None
     assert {name: facts[name] for name in expected} == expected
@@ -51,7 +57,7 @@ def test_what_the_modules_became(precision: Precision, expected: dict[str, Any],
 @pytest.mark.parametrize(("precision", "bits"), [("int8", 8), ("int8-bnb", 8), ("nf4", 4)])
 def test_bytes_are_those_of_the_tensors(precision: Precision, bits: int) -> None:
     """Quantized bytes are the bits promised plus scales below 4 %, and the meta device foretells the parameters'."""
-    loaded = load(precision)
+    loaded = for_inference(precision)
     assert loaded.quantization is not None
     assert BODY * bits / 8 <= loaded.quantization["bytes"] <= 1.04 * BODY * bits / 8
     buffers = sum(buffer.nbytes for buffer in loaded.model.buffers())
@@ -63,14 +69,15 @@ def test_logits_stay_near(precision: Precision, limit: float) -> None:
     """Quantizing moves the last hidden state by no more than the format's share of its size, and does move it."""
     batch = text_batch()
     with torch.inference_mode():
-        exact = load("fp32").model.base_model(**batch).last_hidden_state
-        near = load(precision).model.base_model(**batch).last_hidden_state.float()
+        exact = for_inference("fp32").model.base_model(**batch).last_hidden_state
+        near = for_inference(precision).model.base_model(**batch).last_hidden_state.float()
     moved = ((near - exact).norm() / exact.norm()).item()
     assert 0 < moved < limit
 
 
-@pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
-@pytest.mark.parametrize("precision", QUANTIZED)
+@pytest.mark.parametrize(
+    ("precision", "autocast"), [("int8", False), ("int8-bnb", True), ("nf4", False), ("nf4", True)]
+)
 def test_one_lora_step(precision: Precision, autocast: bool) -> None:
     """A step of AdamW has a finite loss, changes every adapter, and leaves every bit of the base as it was."""
     model = load(precision, LORA).model
@@ -100,7 +107,7 @@ def _bits(parameter: torch.Tensor) -> torch.Tensor:
 def test_a_plain_model_is_not_called_quantized() -> None:
     """Planted fault: where nothing was quantized the facts are an error that counts the modules."""
     with pytest.raises(UnsupportedError, match=r"no linear module was quantized; .*'Linear\[Parameter\]': 38"):
-        quantization_facts(load("fp32").model)
+        quantization_facts(for_inference("fp32").model)
 
 
 @pytest.mark.parametrize("method", [HEAD, FULL], ids=["head", "full"])

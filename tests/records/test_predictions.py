@@ -40,7 +40,7 @@ def test_round_trip(
     )
     frame = read_predictions(path)
     assert list(frame.columns) == ["seed", "row", "label", "prediction", *(f"p_{name}" for name in names)]
-    assert np.array_equal(frame[[f"p_{name}" for name in names]].to_numpy().reshape(n, -1), probabilities)
+    assert np.array_equal(frame[[f"p_{name}" for name in names]].to_numpy(), probabilities)
     assert {str(frame[f"p_{name}"].dtype) for name in names} == {"float32"}
     assert np.array_equal(frame["label"], labels)
     assert np.array_equal(frame["prediction"], probabilities.argmax(axis=1) if n else [])

@@ -52,6 +52,8 @@ def plan(**changes: object) -> FitPlan:
         "epochs": 3,
         "learning_rate": 1e-3,
         "settings": TrainSettings(batch_size=8),
+        # Not measured: two runs that are compared must draw the same dropout masks.
+        "kernel": "emobench",
         **changes,
     }
     return FitPlan(**values)  # type: ignore[arg-type]  # a test's shorthand
