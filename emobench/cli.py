@@ -55,7 +55,7 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one size or training setting; may be repeated."),
 ]
-Extra = Annotated[list[str] | None, typer.Argument(metavar="[-- PYTEST_ARGUMENTS]", help="Passed to pytest as given.")]
+Extra = Annotated[list[str] | None, typer.Argument(metavar="PYTEST_ARGUMENTS", help="After --; passed on as they are.")]
 DeviceName = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda or mps; the best one here if not given.")
 ]
@@ -90,7 +90,7 @@ def datasets(everything: Everything = False) -> None:
 
 @app.command()
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Models or data sets, by id.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Models or data sets, by id.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit in place of the row's.")] = None,
     from_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A Kaggle archive, or the file in it, downloaded by hand.")
@@ -197,7 +197,7 @@ def train(
 def evaluate(
     checkpoints: Annotated[
         list[str],
-        typer.Argument(metavar="CHECKPOINT...", help="Folders with a saved model or adapter, or a classifier."),
+        typer.Argument(metavar="CHECKPOINT", help="Folders with a saved model or adapter, or a classifier."),
     ],
     data: Annotated[str, typer.Option(metavar="DATASET", help="A data set of emobench datasets.")],
     base: Annotated[str | None, typer.Option(metavar="MODEL", help="The model that adapters belong on.")] = None,

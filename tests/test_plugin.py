@@ -27,7 +27,11 @@ STORAGE = "--benchmark-storage=file://./results"
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini("[pytest]\nfilterwarnings = error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n")
+    pytester.makeini(
+        "[pytest]\nfilterwarnings = error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
+        # The plugin is loaded already by the session that runs this test in its own process.
+        "    ignore::pytest.PytestAssertRewriteWarning\n"
+    )
     return pytester
 
 

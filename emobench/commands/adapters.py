@@ -68,7 +68,10 @@ def load_adapter(
     )
     found = _tensors(folder)
     with quiet_peft():
-        model: Any = get_peft_model(loaded.model, PeftConfig.from_pretrained(str(folder)))
+        config: Any = PeftConfig.from_pretrained(str(folder))
+        # peft warns where this is not the folder that the base lies in here.
+        config.base_model_name_or_path = None
+        model: Any = get_peft_model(loaded.model, config)
         expected = get_peft_model_state_dict(model, save_embedding_layers=False)
         wrong = sorted({(k, v.shape) for k, v in expected.items()} ^ {(k, v.shape) for k, v in found.items()})
         if wrong:

@@ -73,7 +73,7 @@ def open_checkpoints(
     if row is not None and not any("adapter" in item.kind for item in found):
         raise SpecError(
             f"--base {base} without an adapter",
-            why=f"{', '.join(item.given for item in found)} hold whole models",
+            why=f"{', '.join(item.given for item in found)}: whole models, which have no base",
             fix="leave --base out",
         )
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,7 +150,7 @@ def evaluate_one(
     evaluation = evaluate(
         loaded.model,
         encoded,
-        checkpoint.class_names,
+        class_map.names if class_map.is_identity else checkpoint.class_names,
         device=task.device,
         pad_id=int(tokenizer.pad_token_id or 0),
         padding_side="left" if tokenizer.padding_side == "left" else "right",
@@ -234,20 +235,19 @@ def weights_revision(checkpoint: Checkpoint) -> str:
 
 def with_predictions(record: Record, class_map: ClassMap, task: _Task, evaluation: Evaluation, folder: Path) -> Record:
     """Write labels and probabilities as Parquet, and name the file in the record."""
-    from dataclasses import replace
-
     from emobench.case import file_name
     from emobench.records.predictions import write_predictions
 
     path = folder / f"{file_name(record.id)}.parquet"
-    write_predictions(
-        path,
-        texts_digest=task.digest,
-        labels=evaluation.labels,
-        probabilities=evaluation.probabilities,
-        seed=record.case["seeds"][0],
-        class_names=class_map.names,
-    )
+    with writing(path, option="--predictions"):
+        write_predictions(
+            path,
+            texts_digest=task.digest,
+            labels=evaluation.labels,
+            probabilities=evaluation.probabilities,
+            seed=record.case["seeds"][0],
+            class_names=class_map.names,
+        )
     return replace(record, artifacts={**record.artifacts, "predictions": str(path)})
 
 
@@ -278,7 +278,14 @@ def write_json(path: Path, records: Sequence[Record]) -> None:
     from emobench.files import write_bytes
 
     content = json.dumps([record.to_json() for record in records], indent=1, allow_nan=False)
-    try:
+    with writing(path, option="--json"):
         write_bytes(path, content.encode())
+
+
+@contextmanager
+def writing(path: Path, *, option: str) -> Iterator[None]:
+    """Turn a failure to write what an option names into the error of that option."""
+    try:
+        yield
     except OSError as error:
-        raise SpecError(f"--json {path} cannot be written", why=str(error), fix="name another file") from error
+        raise SpecError(f"{option}: {path} cannot be written", why=str(error), fix="name another place") from error
