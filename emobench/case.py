@@ -6,9 +6,10 @@ plugin, which sees the exceptions.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
+    from emobench.measurement.usage import Usage
     from emobench.models.load import LoadedModel
     from emobench.training.fit import FitPlan
 
@@ -172,24 +174,28 @@ class Case:
 
         The memory peaks are the kernel's and the allocator's own high-water marks: nothing samples inside the round.
         """
-        from emobench.measurement.usage import watch_memory
-
         seeds = iter(self.spec.seeds)
         results: list[Result] = []
+        watched = contextlib.ExitStack()
 
         def setup() -> tuple[tuple[list[Prepared], int], dict[str, Any]]:
             self.release_memory()
             seed = next(seeds)
             # A list, emptied by the round: pytest-benchmark holds a round's arguments while the next is prepared.
-            return ([prepare(seed)], seed), {}
+            box = [prepare(seed)]
+            watched.enter_context(self._watching(seed))
+            return (box, seed), {}
 
         def timed(box: list[Prepared], seed: int) -> None:
-            with watch_memory(self.spec.device) as usage:
-                results.append(work(box.pop(), seed))
-                synchronize(self.spec.device)
-            self.add(usage.metrics(), seed=seed)
+            results.append(work(box.pop(), seed))
+            synchronize(self.spec.device)
 
-        self.benchmark.pedantic(timed, setup=setup, rounds=len(self.spec.seeds))
+        def teardown(box: list[Prepared], seed: int) -> None:
+            watched.close()
+
+        # Closed here too: a round that raises has no teardown, and its peak is what "does not fit" reports.
+        with watched:
+            self.benchmark.pedantic(timed, setup=setup, teardown=teardown, rounds=len(self.spec.seeds))
         self.settled = True
         return results
 
@@ -199,17 +205,28 @@ class Case:
         Memory is looked at in a pass of its own. Empty where pytest-benchmark is disabled.
         """
         from emobench.measurement.clock import pilot_rounds, synchronized
-        from emobench.measurement.usage import watch_memory
 
         profile = self.spec.profile
         whole = synchronized(call, self.spec.device)
-        with watch_memory(self.spec.device) as usage:
+        with self._watching():
             whole()
-        self.add(usage.metrics())
         rounds = pilot_rounds(whole, seconds=profile.latency_seconds, at_least=profile.latency_rounds)
         self.benchmark.pedantic(whole, rounds=rounds)
         self.settled = True
         return [] if self.benchmark.stats is None else list(self.benchmark.stats.stats.data)
+
+    @contextlib.contextmanager
+    def _watching(self, seed: int | None = None) -> Iterator[None]:
+        """Add the memory peaks of the block, however it ends."""
+        from emobench.measurement.usage import watch_memory
+
+        usage: Usage | None = None
+        try:
+            with watch_memory(self.spec.device) as usage:
+                yield
+        finally:
+            if usage is not None:
+                self.add(usage.metrics(), seed=seed)
 
     def release_memory(self) -> None:
         """Give the last seed's model back before the next is loaded."""

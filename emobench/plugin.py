@@ -6,6 +6,7 @@ It is loaded in every pytest session of an environment that has EmoBench, so not
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    if "emobench.session" in sys.modules:
+        from emobench.session import SESSION
+
+        if SESSION in config.stash:
+            config.stash[SESSION].close()
     if STDERR in config.stash:
         os.close(config.stash[STDERR])
         del config.stash[STDERR]

@@ -47,7 +47,8 @@ class Session:
         self.project = load_project(config.rootpath)
         defaults = self.project.settings
         profile = find_profile(config.getoption("emo_profile") or defaults.get("profile") or "quick")
-        count = config.getoption("emo_seeds") or defaults.get("seeds") or 1
+        asked = config.getoption("emo_seeds")
+        count = defaults.get("seeds", 1) if asked is None else asked
         if count < 1:
             raise SpecError(f"--emo-seeds {count}", why="a case needs at least one seed", fix="give 1 or more")
         overrides = find_overrides(config.getoption("emo_set"), *self.project.applied(profile, TrainSettings()))
@@ -238,6 +239,11 @@ class Session:
             self.unmeasured.append(record)
         self.journal.append(record.to_json())
         return record
+
+    def close(self) -> None:
+        """Give back what stays open while cases run."""
+        if "progress" in self.__dict__:
+            self.progress.close()
 
     def save(self) -> bool:
         """Save the run, if any case ran; False where it could not be saved. The journal has the records then."""

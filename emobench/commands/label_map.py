@@ -48,13 +48,13 @@ def parse_pairs(pairs: Sequence[str], data_classes: Sequence[str]) -> dict[str, 
                 why="the form is raw=class",
                 fix="write for example LABEL_1=positive",
             )
-        if found.get(raw, name) != name:
-            raise SpecError(
-                f"--label-map gives {raw!r} twice", why=f"as {found[raw]!r} and as {name!r}", fix="keep one of them"
-            )
-        found[raw] = _by_name(name, data_classes) or ""
-        if not found[raw]:
+        known = _by_name(name, data_classes)
+        if known is None:
             raise unknown_name("class in --label-map", name, data_classes)
+        if found.setdefault(raw, known) != known:
+            raise SpecError(
+                f"--label-map gives {raw!r} twice", why=f"as {found[raw]!r} and as {known!r}", fix="keep one of them"
+            )
     return found
 
 
