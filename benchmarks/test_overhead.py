@@ -57,7 +57,9 @@ def test_training_against_the_default_recipe(benchmark: Any, capsys: pytest.Capt
 
     seeds = iter(SEEDS)
     benchmark.pedantic(both, setup=lambda: ((next(seeds),), {}), rounds=len(SEEDS))
-    whole = statistics.median((b.train + b.evaluate) / (a.train + a.evaluate) for a, b in zip(ours, theirs, strict=True))
+    whole = statistics.median(
+        (b.train + b.evaluate) / (a.train + a.evaluate) for a, b in zip(ours, theirs, strict=True)
+    )
     alone = statistics.median(b.evaluate / a.evaluate for a, b in zip(ours, theirs, strict=True))
     assert [a.steps for a in ours] == [b.steps for b in theirs]
     paired = np.concatenate([a.correct.astype(int) - b.correct.astype(int) for a, b in zip(ours, theirs, strict=True)])
@@ -121,9 +123,7 @@ def our_recipe(material: Material, seed: int) -> Outcome:
     plan = FitPlan(device="cpu", precision=precision, seed=seed, epochs=1, learning_rate=LEARNING_RATE)
     fitted = fit(loaded.model, material.train, plan)
     autocast = None if precision == "fp32" else torch_dtype(precision)
-    found = predict(
-        loaded.model, material.test, device="cpu", pad_id=0, padding_side="right", autocast_dtype=autocast
-    )
+    found = predict(loaded.model, material.test, device="cpu", pad_id=0, padding_side="right", autocast_dtype=autocast)
     correct = np.asarray(found.probabilities.argmax(axis=1) == found.labels)
     return Outcome(train=fitted.seconds, evaluate=found.seconds, steps=fitted.steps, correct=correct)
 
@@ -202,7 +202,10 @@ def test_harness_cost(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> Non
     rounds = list(benchmark.stats.stats.data)
     ratio = statistics.median(rounds) / statistics.median(bare[-len(rounds) :])
     benchmark.extra_info["ratio"] = ratio
-    say(capsys, f"harness {100 * (ratio - 1):+.2f} % on a call of {1e3 * statistics.median(bare):.2f} ms (target under 1 %)")
+    say(
+        capsys,
+        f"harness {100 * (ratio - 1):+.2f} % on a call of {1e3 * statistics.median(bare):.2f} ms (target under 1 %)",
+    )
     assert ratio < 1.01
 
 
@@ -226,7 +229,7 @@ def test_start_up(benchmark: Any, capsys: pytest.CaptureFixture[str], command: l
 
 
 def test_memory_of_a_training_case(benchmark: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The peak of a training case is within 10 % of the same training in a bare process, both measured by the kernel."""
+    """The peak of a training case is within 10 % of the same training in a bare process, by the kernel's count."""
     sizes = [f"--emo-set={name}=640" for name in ("train", "test")]
     command = [
         sys.executable, "-m", "pytest", "benchmarks/test_finetune.py", "-q", *sizes, "--emo-set=validation=100",
@@ -241,9 +244,7 @@ def test_memory_of_a_training_case(benchmark: Any, capsys: pytest.CaptureFixture
     (file,) = tmp_path.glob("*/0001_*.json")
     (row,) = json.loads(file.read_text())["benchmarks"]
     inside = row["extra_info"]["host_memory_peak_bytes"]
-    bare = subprocess.run(
-        [sys.executable, "-c", BARE_TRAINING], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    bare = subprocess.run([sys.executable, "-c", BARE_TRAINING], cwd=ROOT, check=True, capture_output=True, text=True)
     outside = int(bare.stdout.split()[-1])
     benchmark.extra_info["ratio"] = inside / outside
     say(capsys, f"peak {inside / 2**20:.0f} MiB in the harness, {outside / 2**20:.0f} MiB bare: {inside / outside:.3f}")
@@ -271,7 +272,8 @@ loaded = load_classifier(model, num_labels=2, class_names=material.class_names, 
 score = partial(evaluate, loaded.model, class_names=material.class_names, device="cpu", pad_id=0, padding_side="right")
 plan = FitPlan(device="cpu", precision="fp32", seed=0, epochs=1, learning_rate=1e-4)
 with watch_memory("cpu") as usage:
-    fit(loaded.model, material.train, plan, validate=lambda _: {"accuracy": score(material.validation).metrics[0].value})
+    validate = lambda _: {"accuracy": score(material.validation).metrics[0].value}
+    fit(loaded.model, material.train, plan, validate=validate)
     score(material.test)
 print(usage.host_peak)
 """

@@ -14,6 +14,7 @@ SLOW_SECONDS = 180.0
 BACKWARD_SHARE = {"full": 2.0, "lora": 1.2, "head": 0.1}
 """Work of the backward pass in units of the forward pass: weights and inputs, inputs (and adapters), the head alone."""
 
+
 def body_parameters(model: ModelSpec) -> int:
     """Parameters that multiply each token: the layers' matrices, from the configuration; embeddings are looked up.
 

@@ -39,8 +39,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--emo-seeds", type=int, default=None, metavar="N", help="training seeds a case, one round each (default 1)")
     add("--emo-download", action="store_true", help="ask the hub for weights and data that are not on this machine")
     add("--emo-slow", action="store_true", help="also run the cases that are slow on this device")
-    add("--emo-weights", choices=("pretrained", "random"), default="pretrained", help="random: real architecture, random weights; speed and memory only")
-    add("--emo-set", action="append", default=[], metavar="KEY=VALUE", help="override one size or training setting, such as max_length=256")
+    add(
+        "--emo-weights",
+        choices=("pretrained", "random"),
+        default="pretrained",
+        help="random: real architecture, random weights; speed and memory only",
+    )
+    add(
+        "--emo-set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one size or training setting, such as max_length=256",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,7 +59,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[STDERR] = os.dup(2)
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
-
 
     given = (config.getoption(name) for name in ("emo_profile", "emo_seeds", "emo_set"))
     if any(value not in (None, []) for value in given):

@@ -159,7 +159,9 @@ class Session:
             return skip(absent)
         need = NEEDS.get(spec.precision)
         if need and not installed(need.package):
-            return skip(f"precision {spec.precision} needs {need.package}", f'run: pip install "emobench[{need.extra}]"')
+            return skip(
+                f"precision {spec.precision} needs {need.package}", f'run: pip install "emobench[{need.extra}]"'
+            )
         downloading = self.config.getoption("emo_download")
         if self.weights == "pretrained" and not downloading and weights_absent(spec.model):
             return skip("weights of {subject} are not on this machine", "run: emobench fetch {subject}", spec.model.id)
@@ -356,5 +358,3 @@ def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-

@@ -115,8 +115,7 @@ def test_collecting_benchmarks_imports_no_torch() -> None:
 def test_help_imports_no_torch() -> None:
     """``emobench --help`` answers without torch, pytest or pandas."""
     found = loaded_modules(
-        "from emobench.cli import app\n"
-        "try:\n    app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
+        "from emobench.cli import app\ntry:\n    app(['--help'])\nexcept SystemExit as end:\n    assert end.code == 0"
     )
     assert found.isdisjoint({*HEAVY, "pandas", "pyarrow", "scipy", "sklearn", "_pytest"})
 

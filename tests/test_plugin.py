@@ -72,7 +72,11 @@ def test_every_run_is_saved_with_its_record(suite: pytest.Pytester) -> None:
     assert record["status"] == "ok"
     assert record["case"]["id"] == "inference[all-minilm-l6-v2-fp32-cpu-b1]"
     assert record["metrics"]["accuracy"] == {
-        "value": 0.75, "unit": "share", "better": "higher", "ci": [0.7, 0.8], "n": 400,
+        "value": 0.75,
+        "unit": "share",
+        "better": "higher",
+        "ci": [0.7, 0.8],
+        "n": 400,
     }
     assert row["extra_info"]["accuracy"] == 0.75
     assert len(row["stats"]["data"]) == row["stats"]["rounds"] >= 10
@@ -84,11 +88,16 @@ def test_a_second_run_compares_with_the_first(suite: pytest.Pytester) -> None:
     run(suite, GOOD)
     result = run(suite, GOOD, "--benchmark-compare=0001")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*test_good*(0001*", "*saved: results/*/0002_*.json (compare with --benchmark-compare=0002)"])
+    result.stdout.fnmatch_lines(
+        ["*test_good*(0001*", "*saved: results/*/0002_*.json (compare with --benchmark-compare=0002)"]
+    )
     assert [path.name[:4] for path in saved(suite)] == ["0001", "0002"]
     compare = subprocess.run(
         [sys.executable, "-m", "pytest_benchmark", "--storage", "file://./results", "compare", "0001", "0002"],
-        capture_output=True, text=True, cwd=suite.path, check=True,
+        capture_output=True,
+        text=True,
+        cwd=suite.path,
+        check=True,
     )
     assert compare.stdout.count("test_good") == 2
 
@@ -102,11 +111,14 @@ def test_comparing_with_nothing_saved_is_no_crash(suite: pytest.Pytester) -> Non
 
 def test_a_broken_case_leaves_a_record_and_the_run_goes_on(suite: pytest.Pytester) -> None:
     """An exception inside the timed call: FAILED, a record that says so and holds no time, and the next case runs."""
-    body = """
+    body = (
+        """
 @one
 def test_bad(case, model, precision, device, batch_size):
     case.time(lambda: 1 / 0)
-""" + GOOD
+"""
+        + GOOD
+    )
     result = run(suite, body)
     result.assert_outcomes(passed=1, failed=1)
     (row,) = content(suite)["benchmarks"]
@@ -117,8 +129,9 @@ def test_bad(case, model, precision, device, batch_size):
 
 
 def test_running_out_of_memory_is_a_result(suite: pytest.Pytester) -> None:
-    """Out of memory, in the timed call or before it: skipped with the peak, recorded as does_not_fit, the run goes on."""
-    body = """
+    """Out of memory, in the timed call or before it: skipped, recorded as does_not_fit, and the run goes on."""
+    body = (
+        """
 @one
 def test_large(case, model, precision, device, batch_size):
     def call():
@@ -130,7 +143,9 @@ def test_large(case, model, precision, device, batch_size):
 def test_larger(case, model, precision, device, batch_size):
     import torch
     torch.empty(1 << 55, dtype=torch.uint8)
-""" + GOOD
+"""
+        + GOOD
+    )
     result = run(suite, body, "-rs")
     result.assert_outcomes(passed=1, skipped=2)
     result.stdout.fnmatch_lines(["SKIPPED*does not fit: OutOfMemoryError: CUDA out of memory*"])
@@ -180,13 +195,16 @@ def test_an_assertion_after_the_timed_call_keeps_the_row(suite: pytest.Pytester)
 
 def test_an_interrupt_keeps_what_is_finished(suite: pytest.Pytester) -> None:
     """Ctrl-C: the finished case is saved, the running one is there as interrupted."""
-    body = GOOD + """
+    body = (
+        GOOD
+        + """
 @one
 def test_stop(case, model, precision, device, batch_size):
     def call():
         raise KeyboardInterrupt
     case.time(call)
 """
+    )
     suite.makepyfile(test_suite=HEADER + body)
     result = suite.runpytest_subprocess("--emo-profile=smoke", STORAGE)
     assert result.ret == 2
@@ -257,7 +275,8 @@ def test_large(case, model, precision, device, batch_size):
     options = ("--emo-weights=random", "--emo-set=prompt_tokens=512")
     result = run(suite, body, *options)
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines(["*1 skipped: slow on the cpu: over 3 minutes at the assumed rate; add --emo-slow or -m slow"])
+    reason = "slow on the cpu: over 3 minutes at the assumed rate; add --emo-slow or -m slow"
+    result.stdout.fnmatch_lines([f"*1 skipped: {reason}"])
     run(suite, body, *options, "--emo-slow").assert_outcomes(passed=1)
     run(suite, body, *options, "-m", "slow").assert_outcomes(passed=1)
 
@@ -272,7 +291,9 @@ def test_a_failed_save_fails_the_session(suite: pytest.Pytester) -> None:
     """A run that cannot be saved is said so, and the exit code is not 0; the journal has the record."""
     suite.path.joinpath("results").mkdir()
     machine = suite.path / "results"
-    body = GOOD + f"""
+    body = (
+        GOOD
+        + f"""
 @one
 def test_block(case, model, precision, device, batch_size):
     from pytest_benchmark.utils import get_machine_id
@@ -280,6 +301,7 @@ def test_block(case, model, precision, device, batch_size):
     case.time(lambda: None)
     pathlib.Path({str(machine)!r}, get_machine_id()).write_text("a file where the folder should be")
 """
+    )
     result = run(suite, body)
     assert result.ret == pytest.ExitCode.INTERNAL_ERROR
     result.stdout.fnmatch_lines(["*the run could not be saved: *its records are in *"])
@@ -299,7 +321,8 @@ def test_seeds_are_rounds_of_one_case(suite: pytest.Pytester) -> None:
     """Three seeds: three rounds, metrics averaged over them and kept per seed; preparing is not timed."""
     body = """
 import time
-@pytest.mark.parametrize("model,precision,device,dataset,method", [("all-minilm-l6-v2", "fp32", "cpu", "rotten_tomatoes-train", "head")])
+AXES = "model,precision,device,dataset,method"
+@pytest.mark.parametrize(AXES, [("all-minilm-l6-v2", "fp32", "cpu", "rotten_tomatoes-train", "head")])
 @pytest.mark.finetune
 def test_seeds(case, model, precision, device, dataset, method):
     def work(prepared, seed):

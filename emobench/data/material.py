@@ -60,7 +60,7 @@ def encode_splits(splits: Splits, tokenizer: PreTrainedTokenizerBase, *, max_len
 
 
 def random_material(model: ModelSpec, profile: Profile, *, classes: int = 2, seed: int = 0) -> Material:
-    """Uniform random tokens of the profile's full length with random labels: for speed and memory, never for quality."""
+    """Uniform random tokens of the profile's full length with random labels: for speed and memory only."""
     rng = np.random.default_rng(seed)
     length = min(profile.max_length, model.context)
     vocabulary = int(model.config["vocab_size"])

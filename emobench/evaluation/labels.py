@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -94,7 +94,7 @@ def predict(
     batches = batches_by_tokens(encoded.lengths, token_budget)
     was_training = model.training
     model.eval()
-    usual = _use_fastest(model, encoded, device, token_budget)
+    restore = _use_fastest(model, encoded, device, token_budget)
     synchronize(device)
     started = time.perf_counter()
     try:
@@ -106,8 +106,7 @@ def predict(
         seconds = time.perf_counter() - started
     finally:
         model.train(was_training)
-        if usual is not None:
-            model.set_attn_implementation(usual)
+        restore()
     order = np.concatenate(batches)
     in_order = np.empty_like(log_probabilities)
     in_order[order] = log_probabilities
@@ -121,14 +120,15 @@ def predict(
     )
 
 
-def _use_fastest(model: nn.Module, encoded: Encoded, device: DeviceKind, token_budget: int) -> str | None:
-    """Set the attention that is fastest for these lengths; the name of the one to put back, None where none was set."""
-    if not isinstance(model, PreTrainedModel | PeftModel):
-        return None
-    usual = str(model.config._attn_implementation)
+def _use_fastest(model: nn.Module, encoded: Encoded, device: DeviceKind, token_budget: int) -> Callable[[], None]:
+    """Set the attention that is fastest for these lengths; gives the call that puts the usual one back."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not isinstance(inner, PreTrainedModel):
+        return lambda: None
+    usual = str(inner.config._attn_implementation)
     length = int(np.median(encoded.lengths))
-    use_fastest(model, device, rows=max(1, token_budget // length), length=length, training=False)
-    return usual
+    use_fastest(inner, device, rows=max(1, token_budget // length), length=length, training=False)
+    return lambda: inner.set_attn_implementation(usual)
 
 
 def _autocast(device: DeviceKind, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""Time of a call: how many rounds, and what the raw seconds say. pytest-benchmark runs the rounds; this decides them."""
+"""Time of a call: how many rounds, and what the raw seconds say. The rounds are run by pytest-benchmark."""
 
 from __future__ import annotations
 

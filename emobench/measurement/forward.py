@@ -1,4 +1,4 @@
-"""Forward passes of a classifier over fixed inputs: what is timed, and whether rows of a batch leave one another alone."""
+"""Forward passes of a classifier over fixed inputs: what is timed, and whether rows of a batch mix."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def generation_metrics(
 ) -> list[Metric]:
     """Time to the first token from prefills, time per output token from decode-only passes; never by subtraction.
 
-    Every decode-only pass starts from a prefill of its own, which is not timed. The device is synchronised at both ends.
+    Every decode-only pass starts from a prefill of its own, not timed with it. The device is synchronised at both ends.
     """
     first: list[float] = []
     each: list[float] = []

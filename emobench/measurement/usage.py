@@ -64,7 +64,7 @@ def watch_memory(device: DeviceKind) -> Iterator[Usage]:
 
 
 def _give_back_free_memory() -> None:
-    """Return freed heap to the system, where glibc can: memory kept from earlier work would hide this block's growth."""
+    """Return freed heap to the system, where glibc can: what earlier work left would hide this block's growth."""
     gc.collect()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

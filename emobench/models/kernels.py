@@ -22,6 +22,9 @@ from emobench.specs import DeviceKind
 ROUNDS = 5
 """Timed passes a candidate, after one thrown away; the fastest of them counts."""
 
+Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""Query, key and value of shape (rows, heads, length, head size) to the attention's output."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
@@ -77,29 +80,25 @@ def remembered(shape: Shape, *, dropout: float, training: bool) -> str:
 
 def fastest(shape: Shape, *, dropout: float, training: bool) -> str:
     """Time scaled-dot-product attention against plain matrix products at a shape; the name of the faster."""
-    candidates: dict[str, Callable[[list[torch.Tensor]], torch.Tensor]] = {
-        "sdpa": lambda qkv: nn.functional.scaled_dot_product_attention(*qkv, dropout_p=dropout if training else 0.0),
-        attention.NAME: lambda qkv: attention.attention(_Mode(training), *qkv, None, dropout=dropout)[0],
+    module = nn.Module().train(training)
+    rate = dropout if training else 0.0
+    candidates: dict[str, Attention] = {
+        "sdpa": lambda q, k, v: nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=rate),
+        attention.NAME: lambda q, k, v: attention.attention(module, q, k, v, None, dropout=dropout)[0],
     }
     with torch.random.fork_rng(devices=[]):
         seconds = {name: _seconds(call, shape, training=training) for name, call in candidates.items()}
     return min(seconds, key=lambda name: seconds[name])
 
 
-class _Mode(nn.Module):
-    def __init__(self, training: bool) -> None:
-        super().__init__()
-        self.train(training)
-
-
-def _seconds(call: Callable[[list[torch.Tensor]], torch.Tensor], shape: Shape, *, training: bool) -> float:
+def _seconds(call: Attention, shape: Shape, *, training: bool) -> float:
     size = (shape.rows, shape.heads, shape.length, shape.head_size)
     best = float("inf")
     for _ in range(ROUNDS + 1):
         qkv = [torch.randn(size, requires_grad=training) for _ in range(3)]
         start = time.perf_counter()
         with torch.set_grad_enabled(training):
-            out = call(qkv)
+            out = call(*qkv)
             if training:
                 out.sum().backward()
         best = min(best, time.perf_counter() - start)

@@ -76,9 +76,7 @@ class StepProgress(TrainerCallback):
         # A resumed data loader hides the sampler from the Trainer's own set_epoch.
         self.sampler.epoch = math.floor((state.epoch or 0.0) + 1e-6)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.global_step % self.watch.every == 0:
             self.watch.check()
             if self.progress is not None:

@@ -148,7 +148,9 @@ class EncodedTrainer(Trainer):
         items = rows if num_items_in_batch is None else num_items_in_batch
         parts = micro_batches(rows, length, self.plan.settings.token_budget)
         losses = [
-            super(EncodedTrainer, self).training_step(model, {name: value[part] for name, value in inputs.items()}, items)
+            super(EncodedTrainer, self).training_step(
+                model, {name: value[part] for name, value in inputs.items()}, items
+            )
             for part in parts
         ]
         loss = torch.stack(losses).sum()

@@ -124,7 +124,7 @@ def test_probabilities_loss_and_tokens() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    """Dropout is off and no gradient is kept while predicting; a model in training goes on training, also after an error."""
+    """Dropout is off and no gradient is kept while predicting; a model in training stays so, also after an error."""
     model = Parity().train()
     predict(model, encoded_rows([[2, 3]], [0]), **RUN)
     assert model.modes == [(False, False)]

@@ -15,6 +15,7 @@ from emobench.measurement import clock
 
 def test_percentiles_keep_to_their_floors() -> None:
     """p90 needs 44 rounds and p99 needs 459; below that they are absent, not guessed."""
+
     def names(n: int) -> set[str]:
         return {item.name for item in clock.latency_metrics([0.1] * n, samples=1, tokens=1)}
 

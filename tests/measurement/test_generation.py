@@ -51,7 +51,10 @@ def test_metrics_wait_for_the_device(decoder: LlamaForCausalLM, monkeypatch: pyt
 
     prompts = random_prompts(200, rows=2, tokens=4, device="cpu")
     monkeypatch.setattr(generation, "synchronize", lambda device: time.sleep(0.03))
-    found = {item.name: item for item in generation.generation_metrics(decoder, prompts, device="cpu", new_tokens=3, rounds=6)}
+    found = {
+        item.name: item
+        for item in generation.generation_metrics(decoder, prompts, device="cpu", new_tokens=3, rounds=6)
+    }
     assert found["ttft_p50_seconds"].value >= 0.03
     assert found["tpot_p50_seconds"].value >= 0.01
     assert found["tokens_per_second"].value == pytest.approx(2 / found["tpot_p50_seconds"].value)
@@ -60,6 +63,7 @@ def test_metrics_wait_for_the_device(decoder: LlamaForCausalLM, monkeypatch: pyt
 
 def test_rows_leave_one_another_alone(decoder: LlamaForCausalLM) -> None:
     """The difference between a row in its batch and alone is rounding; a model that mixes rows is found out."""
+
     class Wrapped(torch.nn.Module):
         def __init__(self, leak: float) -> None:
             super().__init__()

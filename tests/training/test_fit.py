@@ -39,7 +39,10 @@ def tiny_data(rows: int = 80, seed: int = 0) -> Encoded:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, size=rows)
     lengths = rng.integers(3, 20, size=rows)
-    texts = [np.concatenate([[5 if label else 6], rng.integers(10, 50, size=n - 1)]) for label, n in zip(labels, lengths, strict=True)]
+    texts = [
+        np.concatenate([[5 if label else 6], rng.integers(10, 50, size=n - 1)])
+        for label, n in zip(labels, lengths, strict=True)
+    ]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Encoded(ids=np.concatenate(texts).astype(np.int32), offsets=offsets, labels=labels.astype(np.int64))
 
@@ -81,7 +84,7 @@ def test_resume_never_uses_a_half_written_checkpoint(tmp_path: Path) -> None:
     assert newest_complete(tmp_path) == tmp_path / "checkpoint-7"
     (tmp_path / "checkpoint-7" / MARKER).unlink()
     assert newest_complete(tmp_path) is None
-    with pytest.raises(DataError, match="no complete checkpoint .* start the training without resume"):
+    with pytest.raises(DataError, match=r"no complete checkpoint .* start the training without resume"):
         fit(tiny_model(), tiny_data(), plan(folder=tmp_path, resume=True))
 
 
@@ -130,7 +133,7 @@ def test_a_nan_loss_stops_at_the_step_it_came() -> None:
         return output * (math.nan if next(calls) == 4 else 1.0)
 
     model.classifier.register_forward_hook(poison)
-    with pytest.raises(NonFiniteLossError, match="the training loss is nan at step 5; .*learning_rate"):
+    with pytest.raises(NonFiniteLossError, match=r"the training loss is nan at step 5; .*learning_rate"):
         fit(model, tiny_data(), plan())
 
 
@@ -174,7 +177,9 @@ def test_gradient_checkpointing_changes_nothing_but_memory() -> None:
     """Recomputed activations give the same losses (dropout drawn again from the same state)."""
     plain = fit(tiny_model(), tiny_data(), plan(max_steps=6))
     settings = TrainSettings(batch_size=8, gradient_checkpointing=True)
-    np.testing.assert_allclose(fit(tiny_model(), tiny_data(), plan(max_steps=6, settings=settings)).losses, plain.losses, rtol=1e-5)
+    np.testing.assert_allclose(
+        fit(tiny_model(), tiny_data(), plan(max_steps=6, settings=settings)).losses, plain.losses, rtol=1e-5
+    )
 
 
 def test_bf16_trains_beside_fp32_in_one_process() -> None:
