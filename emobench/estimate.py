@@ -9,7 +9,9 @@ ASSUMED_FLOPS_PER_SECOND = {"cpu": 5e10, "cuda": 3e13, "mps": 2e12}
 """Rates assumed when a case is called slow: low, fixed figures, so that the same cases are slow on every machine."""
 
 SLOW_SECONDS = 180.0
-"""A case expected to take longer at the assumed rate is slow: it runs with ``--emo-slow`` or ``-m slow`` only."""
+SLOW_SECONDS_OF_SMOKE = 10.0
+"""A case expected to take longer at the assumed rate is slow: it runs with ``--emo-slow`` or ``-m slow`` only. A smoke
+run is to prove the path in a few minutes, so its limit is lower."""
 
 BACKWARD_SHARE = {"full": 2.0, "lora": 1.2, "head": 0.1}
 """Work of the backward pass in units of the forward pass: weights and inputs, inputs (and adapters), the head alone."""
@@ -65,8 +67,9 @@ def why_slow(case: CaseSpec) -> str | None:
     """Why a case is left out unless slow cases are asked for, or None."""
     if case.device == "cpu" and case.precision == "bf16" and not cpu_has_fast_bf16():
         return "bf16 is emulated on this CPU, ten times slower than fp32"
-    if expected_seconds(case) > SLOW_SECONDS:
-        return f"slow on the {case.device}: over 3 minutes at the assumed rate"
+    limit = SLOW_SECONDS_OF_SMOKE if case.profile.id == "smoke" else SLOW_SECONDS
+    if expected_seconds(case) > limit:
+        return f"slow on the {case.device}: over {limit:.0f} s at the assumed rate"
     return None
 
 

@@ -275,7 +275,7 @@ def test_large(case, model, precision, device, batch_size):
     options = ("--emo-weights=random", "--emo-set=prompt_tokens=512")
     result = run(suite, body, *options)
     result.assert_outcomes(skipped=1)
-    reason = "slow on the cpu: over 3 minutes at the assumed rate; add --emo-slow or -m slow"
+    reason = "slow on the cpu: over 10 s at the assumed rate; add --emo-slow or -m slow"
     result.stdout.fnmatch_lines([f"*1 skipped: {reason}"])
     run(suite, body, *options, "--emo-slow").assert_outcomes(passed=1)
     run(suite, body, *options, "-m", "slow").assert_outcomes(passed=1)

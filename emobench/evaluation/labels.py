@@ -127,7 +127,7 @@ def _use_fastest(model: nn.Module, encoded: Encoded, device: DeviceKind, token_b
         return lambda: None
     usual = str(inner.config._attn_implementation)
     length = int(np.median(encoded.lengths))
-    use_fastest(inner, device, rows=max(1, token_budget // length), length=length, training=False)
+    use_fastest(inner, device, rows=min(len(encoded), max(1, token_budget // length)), length=length, training=False)
     return lambda: inner.set_attn_implementation(usual)
 
 

@@ -22,6 +22,9 @@ from emobench.specs import DeviceKind
 ROUNDS = 5
 """Timed passes a candidate, after one thrown away; the fastest of them counts."""
 
+MEASURED_TOKENS = 2048
+"""Most tokens in a timed pass."""
+
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Query, key and value of shape (rows, heads, length, head size) to the attention's output."""
 
@@ -53,7 +56,8 @@ def use_fastest(
     heads = int(config.num_attention_heads)
     head_size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     dropout = max((part.p for part in model.modules() if isinstance(part, attention.FastDropout)), default=0.0)
-    # Powers of two: near shapes share one choice.
+    # Powers of two: near shapes share one choice. More rows than this change no ranking, and cost time and memory.
+    rows = min(rows, max(1, MEASURED_TOKENS // length))
     shape = Shape(rows=_next_power(rows), heads=heads, length=_next_power(length), head_size=head_size)
     chosen = insist or remembered(shape, dropout=dropout, training=training)
     model.set_attn_implementation(chosen)

@@ -34,7 +34,7 @@ class Column:
 
 
 def number(value: float) -> str:
-    """A figure with three significant digits: ``0.00123``, ``12.3``, ``27,100``; an exponent below 1e-4 and from 1e9."""
+    """A figure with three significant digits: ``0.00123``, ``12.3``, ``27,100``; else an exponent."""
     rounded = float(f"{value:.2e}")
     if rounded == 0:
         return "0"
