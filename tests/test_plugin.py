@@ -38,7 +38,9 @@ STORAGE = "--benchmark-storage=file://./results"
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        monkeypatch.delenv(name, raising=False)
     pytester.makeini(
         "[pytest]\nfilterwarnings = error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
         # The plugin is loaded already by the session that runs this test in its own process.
@@ -237,7 +239,7 @@ def test_a_bad_option_is_one_line(suite: pytest.Pytester, arguments: list[str], 
     result.stderr.fnmatch_lines([message])
 
 
-def test_what_cannot_run_is_skipped_with_its_reason(suite: pytest.Pytester) -> None:
+def test_what_cannot_run_is_skipped_with_its_reason(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """No MPS off a Mac, no weights that are not here: skipped, grouped in a line each; no run is saved."""
     body = """
 @pytest.mark.parametrize("model", ["all-minilm-l6-v2", "distilbert-base", "roberta-base"])
@@ -251,7 +253,7 @@ def test_absent(case, model, precision, device, batch_size):
     assert False
 """
     suite.makepyfile(test_suite=HEADER + body)
-    suite._monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     result = suite.runpytest_inprocess(STORAGE, "-p", "no:xdist")
     result.assert_outcomes(skipped=9)
     result.stdout.fnmatch_lines(
