@@ -1,6 +1,7 @@
 """Predicting a split: the right row gets the right probabilities, whatever batch it was in."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -188,6 +189,12 @@ def test_evaluation_holds_metrics_and_what_they_came_from() -> None:
     assert np.shape(evaluation.probabilities) == (3, 2)
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the attention's timing remembers stays in the test."""
+    monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def minilm() -> nn.Module:
     """The packaged model with a head of two labels drawn at random."""
@@ -204,6 +211,23 @@ def test_a_text_does_not_depend_on_its_neighbors(minilm: nn.Module) -> None:
     assert np.abs(alone.probabilities - together.probabilities).max() < 1e-5
     assert np.abs(alone.probabilities - mixed.probabilities).max() < 1e-5
     assert np.ptp(alone.probabilities[:, 0]) > 1e-3
+
+
+def test_attention_is_timed_at_the_size_of_the_split(minilm: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small split under a large budget is not timed at the budget's rows; the usual attention comes back."""
+    asked: list[int] = []
+    usual = minilm.config._attn_implementation
+
+    def choose(model: nn.Module, device: str, *, rows: int, length: int, training: bool) -> None:
+        asked.append(rows)
+        model.set_attn_implementation("eager")
+
+    monkeypatch.setattr(module, "use_fastest", choose)
+    encoded = encoded_rows([[1000] * 10] * 8, [0, 1] * 4)
+    predict(minilm, encoded, token_budget=10**9, **RUN)
+    predict(minilm, encoded, token_budget=40, **RUN)
+    assert asked == [8, 4]
+    assert minilm.config._attn_implementation == usual != "eager"
 
 
 def test_autocast_computes_in_bf16(minilm: nn.Module) -> None:
