@@ -42,11 +42,20 @@ VERSIONS_THAT_MATTER = ("emobench", "torch", "transformers", "peft", "accelerate
 class Case:
     """One case while it runs. Metrics are added as they become known and folded over seeds at the end."""
 
-    def __init__(self, spec: CaseSpec, benchmark: BenchmarkFixture, *, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        spec: CaseSpec,
+        benchmark: BenchmarkFixture,
+        *,
+        folder: Path,
+        progress: Progress,
+        save_models: bool = False,
+    ) -> None:
         self.spec = spec
         self.benchmark = benchmark
         self.folder = folder
         self.progress = progress
+        self.save_models = save_models
         self.details: dict[str, Any] = {}
         self.artifacts: dict[str, str] = {}
         self.reasons: list[str] = []
@@ -57,6 +66,7 @@ class Case:
         self._per_seed: dict[int, list[Metric]] = {}
         self._predictions: list[tuple[int, Evaluation]] = []
         self._material: Material
+        self._trained: LoadedModel | None = None
 
     def add(self, metrics: Sequence[Metric], *, seed: int | None = None) -> None:
         """Keep metrics of one seed (the first one where the case has no seeds to tell apart)."""
@@ -131,6 +141,7 @@ class Case:
 
     def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
         """Keep everything one seed gave; quality of random weights is left out, it means nothing."""
+        self._trained = loaded if self.save_models else None
         self.describe_model(loaded, seed=seed)
         self.add(fitted.metrics(), seed=seed)
         timing = [item for item in scored.metrics if item.name.startswith("evaluate_")]
@@ -201,6 +212,7 @@ class Case:
 
         def teardown(box: list[Prepared], seed: int) -> None:
             watched.close()
+            self.save_trained(seed)
 
         # Closed here too: a round that raises has no teardown, and its peak is what "does not fit" reports.
         with watched:
@@ -283,6 +295,19 @@ class Case:
                 class_names=self._material.class_names,
             )
             self.artifacts[f"predictions_seed{seed}"] = str(path.relative_to(self.folder))
+
+    def save_trained(self, seed: int) -> None:
+        """Save the model of a seed beside the journal, if asked for: an adapter with its head, or the whole model."""
+        if self._trained is None:
+            return
+        from emobench.models.load import load_tokenizer
+        from emobench.models.save import save_model
+
+        place = self.folder / "models" / f"{file_name(self.spec.id)}-seed{seed}"
+        tokenizer = None if self.spec.weights == "random" else load_tokenizer(self.spec.model)
+        save_model(self._trained, tokenizer, place)
+        self.artifacts[f"model_seed{seed}"] = str(place.relative_to(self.folder))
+        self._trained = None
 
     def publish(self, record: Record) -> None:
         """Put the record and its flat mirrors where pytest-benchmark saves them."""

@@ -176,6 +176,7 @@ def train(
     weights: WeightsKind = None,
     download: Download = False,
     settings: Settings = None,
+    save: Annotated[bool, typer.Option("--save", help="Keep the trained model in the run's folder.")] = False,
     extra: Extra = None,
 ) -> None:
     """Fine-tune and evaluate one model on one data set.
@@ -188,7 +189,13 @@ def train(
         profile=profile, seeds=seeds, weights=weights, download=download, settings=tuple(settings or ())
     )
     code = train_one(
-        options, model=model, dataset=data, method=method, precision=precision, device=device, extra=extra or ()
+        options,
+        model=model,
+        dataset=data,
+        method=method,
+        precision=precision,
+        device=device,
+        extra=[*(["--emo-save-models"] if save else []), *(extra or ())],
     )
     raise typer.Exit(code)
 
@@ -213,6 +220,10 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write labels and probabilities here, as Parquet.")
     ] = None,
+    metric: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Also score with this module of the evaluate library; it is run as code."),
+    ] = None,
 ) -> None:
     """Score saved classifiers on a data set.
 
@@ -232,6 +243,7 @@ def evaluate(
         device=device,
         precision=precision,
         predictions=predictions,
+        metrics=metric or (),
     )
     records = evaluate_checkpoints(options, find_place(), say=_say)
     typer.echo(evaluation_text(records, split=split))

@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="pretrained",
         help="random: real architecture, random weights; speed and memory only",
     )
+    add("--emo-save-models", action="store_true", help="keep every trained model in the run's folder")
     add(
         "--emo-set",
         action="append",

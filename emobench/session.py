@@ -183,7 +183,8 @@ class Session:
         if self.config.getoption("emo_download"):
             self.fetch_missing(spec)
         self.journal.started(spec.id)
-        return Case(spec, benchmark, folder=self.folder, progress=self.progress)
+        saving = bool(self.config.getoption("emo_save_models"))
+        return Case(spec, benchmark, folder=self.folder, progress=self.progress, save_models=saving)
 
     def fetch_missing(self, spec: CaseSpec) -> None:
         """Download what the case needs and this machine lacks."""

@@ -9,9 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
+from emobench.catalogue.datasets import find_dataset
+from emobench.catalogue.models import find_model
+from emobench.catalogue.profiles import find_profile
+from emobench.data.material import encode_splits
+from emobench.data.prepare import load_splits
+from emobench.evaluation.labels import predict
+from emobench.models.load import load_tokenizer
+from emobench.models.save import reload_classifier
 from emobench.records.journal import read as read_journal
 from emobench.records.predictions import read_predictions
 from emobench.records.store import load_run
@@ -29,7 +38,15 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     command = [
         *(sys.executable, "-m", "pytest", "benchmarks", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"),
-        *("--emo-profile=smoke", "--emo-seeds=2", "--emo-slow", "-k", SELECTED, f"--benchmark-storage=file://{folder}"),
+        *(
+            "--emo-profile=smoke",
+            "--emo-seeds=2",
+            "--emo-slow",
+            "--emo-save-models",
+            "-k",
+            SELECTED,
+            f"--benchmark-storage=file://{folder}",
+        ),
     ]
     # A case refuses to run in an xdist worker; the process started here is none.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -118,3 +135,20 @@ def test_latency_is_of_full_length_inputs(storage: Path) -> None:
     assert tokens is not None
     assert tokens.value == pytest.approx(samples.value * 32)
     assert found.details["largest_logit_difference"] < 1e-3
+
+
+def test_a_saved_model_predicts_what_the_case_did(record: Any, storage: Path) -> None:
+    """Reloaded from the run's folder, adapter and head together give the probabilities that were kept.
+
+    A head that was not saved, another row order or another tokenization would all show here.
+    """
+    (run_folder,) = (storage / "runs").iterdir()
+    loaded = reload_classifier(run_folder / record["artifacts"]["model_seed1"])
+    profile = find_profile("smoke")
+    splits = load_splits(find_dataset("rotten_tomatoes-train"), profile=profile, seed=0)
+    tokenizer = load_tokenizer(find_model("all-minilm-l6-v2"))
+    material = encode_splits(splits, tokenizer, max_length=profile.max_length)
+    found = predict(loaded.model, material.test, device="cpu", pad_id=material.pad_id, padding_side="right")
+    kept = read_predictions(run_folder / record["artifacts"]["predictions_seed1"])
+    columns = [name for name in kept.columns if name.startswith("p_")]
+    np.testing.assert_allclose(found.probabilities, kept[columns].to_numpy(), atol=1e-5)

@@ -44,6 +44,8 @@ class EvaluateOptions:
     """None: the one of training, or fp32."""
     predictions: Path | None = None
     """Folder for one Parquet file a checkpoint."""
+    metrics: Sequence[Path] = ()
+    """Modules of the ``evaluate`` library, scored besides the usual metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +89,7 @@ def evaluate_checkpoints(options: EvaluateOptions, place: Place, *, say: Callabl
     maps = [match(item, dataset, given) for item in opened]
     check_raw_names(given, opened)
     task = prepare(dataset, profile, options.split, device, split_seed=train.split_seed)
-    return [
-        evaluate_one(item, class_map, task, predictions=options.predictions, say=say)
-        for item, class_map in zip(opened, maps, strict=True)
-    ]
+    return [evaluate_one(item, class_map, task, options, say=say) for item, class_map in zip(opened, maps, strict=True)]
 
 
 def match(checkpoint: Checkpoint, dataset: DatasetSpec, given: dict[str, str]) -> ClassMap:
@@ -133,7 +132,7 @@ def rows_of(splits: Splits, split: str) -> Examples:
 
 
 def evaluate_one(
-    checkpoint: Checkpoint, class_map: ClassMap, task: _Task, *, predictions: Path | None, say: Callable[[str], None]
+    checkpoint: Checkpoint, class_map: ClassMap, task: _Task, options: EvaluateOptions, *, say: Callable[[str], None]
 ) -> Record:
     """Load one checkpoint, predict the rows and score them."""
     from emobench.data.encode import encode
@@ -159,7 +158,20 @@ def evaluate_one(
     if not class_map.is_identity:
         evaluation = rescored(evaluation, class_map)
     record = make_record(checkpoint, class_map, task, loaded, evaluation)
-    return record if predictions is None else with_predictions(record, class_map, task, evaluation, predictions)
+    if options.metrics:
+        record = with_modules(record, evaluation, options.metrics)
+    if options.predictions is None:
+        return record
+    return with_predictions(record, class_map, task, evaluation, options.predictions)
+
+
+def with_modules(record: Record, evaluation: Evaluation, places: Sequence[Path]) -> Record:
+    """Add what the user's own metric modules say of the predicted classes."""
+    from emobench.evaluation.modules import module_scores
+
+    predicted = [max(range(len(row)), key=row.__getitem__) for row in evaluation.probabilities]
+    found = {place.stem: dict(module_scores(place, predicted, evaluation.labels)) for place in places}
+    return replace(record, details={**record.details, "modules": found})
 
 
 def autocast_dtype(loaded: LoadedModel) -> torch.dtype | None:
@@ -262,6 +274,8 @@ def evaluation_text(records: Sequence[Record], *, split: str) -> str:
         lines.append("all: rows of the training split are among them, which a model trained on this data has seen")
     for record in records:
         lines += ["", str(record.case["checkpoint"]), class_table(record)]
+        for module, scores in record.details.get("modules", {}).items():
+            lines += [f"{module}: {name} {value:.4g}" for name, value in scores.items()]
         lines += [f"note: {note}" for note in record.details["notes"]]
         lines += [f"{record.status.value}: {reason}" for reason in record.reasons]
         if "predictions" in record.artifacts:

@@ -1,0 +1,62 @@
+"""Metric modules of the ``evaluate`` library, from a local file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import matthews_corrcoef
+
+from emobench.errors import DataError, NotOnMachineError
+from emobench.evaluation.modules import module_scores
+
+MODULE = """
+import datasets
+import evaluate
+from sklearn.metrics import matthews_corrcoef
+
+
+class Mine(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int32"), "references": datasets.Value("int32")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+
+    def _compute(self, predictions, references):
+        return RESULT
+"""
+
+
+def write(folder: Path, result: str) -> Path:
+    path = folder / "mine.py"
+    path.write_text(MODULE.replace("RESULT", result))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library keeps copies of modules; a test's are its own."""
+    import evaluate
+
+    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", str(tmp_path / "metrics"))
+
+
+def test_a_module_scores_predictions(tmp_path: Path) -> None:
+    """A module's number is what its formula gives for our predictions and labels, in that order."""
+    path = write(tmp_path, '{"mcc": matthews_corrcoef(references, predictions), "first": predictions[0]}')
+    predicted, labels = [1, 0, 2, 1, 0], [1, 0, 2, 2, 1]
+    found = module_scores(path, predicted, labels)
+    assert found["mcc"] == pytest.approx(matthews_corrcoef(labels, predicted))
+    assert found["first"] == 1
+
+
+def test_a_module_that_is_not_there(tmp_path: Path) -> None:
+    """A name is never downloaded: the error says so."""
+    with pytest.raises(NotOnMachineError, match=r"no metric module .*; modules are taken from a file or a folder"):
+        module_scores(tmp_path / "bleu", [1], [1])
+
+
+def test_a_module_without_a_number(tmp_path: Path) -> None:
+    """A result that holds no number is an error, not an empty table."""
+    with pytest.raises(DataError, match="gives no number"):
+        module_scores(write(tmp_path, '{"text": "good"}'), [1], [1])
