@@ -38,7 +38,7 @@ def test_every_verb_is_shown_and_exists() -> None:
 
 def test_every_option_is_known(pytestconfig: pytest.Config) -> None:
     """Each ``--emo-`` option of the README is one pytest knows, and none is left out."""
-    named = {name.replace("-", "_") for name in re.findall(r"--(emo-[a-z]+)", README)}
+    named = {name.replace("-", "_") for name in re.findall(r"--(emo-[a-z-]+)", README)}
     known = {name for name in vars(pytestconfig.option) if name.startswith("emo_")}
     assert named == known
 
