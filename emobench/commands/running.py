@@ -213,16 +213,19 @@ def run_pytest(arguments: Sequence[str], *, cwd: Path) -> int:
     The first signal lets pytest end the case and save the run.
     """
     sys.stdout.flush()
-    process = subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=cwd)
-    with _passing_signals_to(process) as received:
-        code = process.wait()
+    started: list[subprocess.Popen[bytes]] = []
+    # The handlers come first: a signal that this process was started to ignore, as in a background job, would be
+    # ignored by pytest too, and a handled one is not.
+    with _passing_signals_to(started) as received:
+        started.append(subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=cwd))
+        code = started[0].wait()
     if received:
         return 128 + received[0]
     return code if code >= 0 else 128 - code
 
 
 @contextmanager
-def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+def _passing_signals_to(started: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
     received: list[int] = []
 
     def take(number: int, frame: FrameType | None) -> None:
@@ -231,7 +234,8 @@ def _passing_signals_to(process: subprocess.Popen[bytes]) -> Iterator[list[int]]
         if number == signal.SIGINT and sys.stdin.isatty():
             return
         # pytest ends at once on SIGTERM without saving; on SIGINT it finishes.
-        process.send_signal(signal.SIGINT if len(received) == 1 else signal.SIGTERM)
+        for process in started:
+            process.send_signal(signal.SIGINT if len(received) == 1 else signal.SIGTERM)
 
     before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

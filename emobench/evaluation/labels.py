@@ -96,9 +96,9 @@ def predict(
         raise DataError("there is no example to evaluate", why="the split is empty", fix="take a split with rows")
     budget = token_budget or TOKEN_BUDGETS[device]
     batches = batches_by_tokens(encoded.lengths, budget)
+    restore = _use_fastest(model, encoded, device, budget)
     was_training = model.training
     model.eval()
-    restore = _use_fastest(model, encoded, device, budget)
     synchronize(device)
     started = time.perf_counter()
     try:

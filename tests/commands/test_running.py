@@ -224,8 +224,11 @@ def test_pytests_exit_code_is_passed_on(project: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_pytest_finish(project: Path, number: signal.Signals, code: int) -> None:
-    """An interrupted run ends with 130 and a terminated one with 143; pytest's session is finished in both."""
-    command = [*SCRIPT, "run", "-k", "test_wait"]
+    """An interrupted run ends with 130 and a terminated one with 143; pytest's session is finished in both.
+
+    Also where the shell started it with SIGINT ignored, as it does with background jobs.
+    """
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *SCRIPT, "run", "-k", "test_wait"]
     with subprocess.Popen(command, cwd=project, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 30
         while not (project / "started").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,24 +27,29 @@ class Mine(evaluate.Metric):
 """
 
 
-def write(folder: Path, result: str) -> Path:
-    path = folder / "mine.py"
+def write(folder: Path, name: str, result: str) -> Path:
+    path = folder / f"{name}.py"
     path.write_text(MODULE.replace("RESULT", result))
     return path
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library keeps copies of modules; a test's are its own."""
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The library keeps copies of modules, and imports them from one folder a process: here one of the tests' own."""
     import evaluate
 
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", str(tmp_path / "metrics"))
+    folder = tmp_path_factory.mktemp("evaluate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate.config, "HF_MODULES_CACHE", str(folder / "modules"))
+        patch.setattr(evaluate.config, "HF_METRICS_CACHE", str(folder / "metrics"))
+        yield
 
 
 def test_a_module_scores_predictions(tmp_path: Path) -> None:
     """A module's number is what its formula gives for our predictions and labels, in that order."""
-    path = write(tmp_path, '{"mcc": matthews_corrcoef(references, predictions), "first": predictions[0]}')
+    path = write(
+        tmp_path, "correlation", '{"mcc": matthews_corrcoef(references, predictions), "first": predictions[0]}'
+    )
     predicted, labels = [1, 0, 2, 1, 0], [1, 0, 2, 2, 1]
     found = module_scores(path, predicted, labels)
     assert found["mcc"] == pytest.approx(matthews_corrcoef(labels, predicted))
@@ -59,4 +65,4 @@ def test_a_module_that_is_not_there(tmp_path: Path) -> None:
 def test_a_module_without_a_number(tmp_path: Path) -> None:
     """A result that holds no number is an error, not an empty table."""
     with pytest.raises(DataError, match="gives no number"):
-        module_scores(write(tmp_path, '{"text": "good"}'), [1], [1])
+        module_scores(write(tmp_path, "words", '{"text": "good"}'), [1], [1])
