@@ -131,6 +131,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     session = session_of(item.config)
     try:
         yield
+        made.write_predictions()
     except BaseException as error:
         session.broke(made, error)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import traceback
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -207,7 +208,6 @@ class Session:
 
     def finished(self, case: Case) -> None:
         """Keep the record of a case whose test passed; a metric that is not finite fails it after all."""
-        case.write_predictions()
         record = self.keep(case, Status.OK)
         if record.status is not Status.OK:
             pytest.fail(f"{record.id} is {record.status.value}: {'; '.join(record.reasons)}", pytrace=False)
@@ -227,6 +227,8 @@ class Session:
         record = self.keep(case, status)
         if status is Status.DOES_NOT_FIT:
             peak = record.metric("device_memory_peak_bytes") or record.metric("host_memory_peak_bytes")
+            # The traceback would keep the tensors that filled the memory while the next case runs.
+            traceback.clear_frames(error.__traceback__)
             reached = f" (peak reached: {peak.value / 2**20:.0f} MiB)" if peak else ""
             pytest.skip(f"does not fit: {one_line(error)}{reached}")
 
@@ -250,7 +252,7 @@ class Session:
 
     def save(self) -> bool:
         """Save the run, if any case ran; False where it could not be saved. The journal has the records then."""
-        if not self.records:
+        if not self.records or self.config.getoption("benchmark_disable", False):
             return True
         from pytest_benchmark.utils import get_machine_id
 

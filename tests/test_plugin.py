@@ -341,3 +341,17 @@ def test_seeds(case, model, precision, device, dataset, method):
     record = row["extra_info"]["emobench"]
     assert record["metrics"]["accuracy"]["value"] == pytest.approx(0.6)
     assert [seed["accuracy"] for seed in record["details"]["per_seed"]] == pytest.approx([0.5, 0.6, 0.7])
+
+
+def test_disabled_benchmarks_run_once_and_save_nothing(suite: pytest.Pytester) -> None:
+    """``--benchmark-disable`` is the user's word that nothing is measured: the case runs, no run is saved."""
+    body = """
+@one
+def test_off(case, model, precision, device, batch_size):
+    from emobench.measurement.clock import latency_metrics
+    assert case.time(lambda: None) == []
+    assert latency_metrics([], samples=1, tokens=1) == []
+"""
+    result = run(suite, body, "--benchmark-disable")
+    result.assert_outcomes(passed=1)
+    assert not saved(suite)

@@ -70,11 +70,13 @@ def median_interval(samples: Sequence[float]) -> tuple[float, float] | None:
 
 
 def latency_metrics(seconds: Sequence[float], *, samples: int, tokens: int) -> list[Metric]:
-    """Latency percentiles of a batch and the throughput at the median.
+    """Latency percentiles of a batch and the throughput at the median; nothing where nothing was timed.
 
     ``samples`` and ``tokens`` are the real examples and tokens (no padding) of one batch.
     """
     found: list[Metric] = []
+    if not seconds:
+        return found
     for percent in PERCENTILE_FLOORS:
         value = percentile(seconds, percent)
         if value is not None:

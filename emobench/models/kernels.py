@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from emobench.devices import find_device
 from emobench.files import cache_folder, write_bytes
@@ -48,7 +48,7 @@ def use_fastest(
     kind (windows, soft capping) keep their own.
     """
     config = model.config
-    if device != "cpu" or getattr(config, "sliding_window", None) or getattr(config, "attn_logit_softcapping", None):
+    if device != "cpu" or not hasattr(config, "num_attention_heads") or _is_special(config):
         return str(config._attn_implementation)
     attention.register()
     if training:
@@ -62,6 +62,10 @@ def use_fastest(
     chosen = insist or remembered(shape, dropout=dropout, training=training)
     model.set_attn_implementation(chosen)
     return chosen
+
+
+def _is_special(config: PreTrainedConfig) -> bool:
+    return bool(getattr(config, "sliding_window", None) or getattr(config, "attn_logit_softcapping", None))
 
 
 def _next_power(number: int) -> int:
