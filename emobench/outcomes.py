@@ -51,7 +51,6 @@ METRICS: Mapping[str, MetricKind] = {
     "tokens_per_second": _kind("tokens/s", "higher", "Real tokens of a batch (generated ones) over its median time."),
     "ttft_p50_seconds": _kind("s", "lower", "Median time to the first token: one prefill of the prompt."),
     "tpot_p50_seconds": _kind("s", "lower", "Median time per output token of a decode-only pass."),
-    "device_seconds": _kind("s", "lower", "Median device time of one batch from device events."),
     "device_memory_peak_bytes": _kind("bytes", "lower", "Largest memory held by tensors on the device."),
     "device_memory_reserved_bytes": _kind("bytes", "lower", "Largest memory the allocator took from the device."),
     "host_memory_peak_bytes": _kind("bytes", "lower", "Largest resident memory of the process during the work."),
@@ -113,12 +112,10 @@ class FitOutcome:
     losses: Sequence[float]
     """Training loss of every optimizer step, in nats."""
     validation: Sequence[Mapping[str, float]] = ()
-    """One entry an evaluation: step, accuracy, loss."""
+    """One entry an evaluation: step and accuracy."""
     stopped_early: bool = False
     kernel: str = ""
     """Attention implementation that was chosen."""
-    notes: Sequence[str] = ()
-    """Fallbacks and choices a reader must know of."""
 
     def metrics(self) -> list[Metric]:
         """Time, throughput, loss and validation accuracy of the training."""

@@ -21,7 +21,7 @@ from emobench.catalogue.models import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.catalogue.project import find_overrides, load_project
 from emobench.devices import absent_reason, find_device, installed
-from emobench.errors import DoesNotFitError, NonFiniteLossError, SpecError
+from emobench.errors import DoesNotFitError, NonFiniteLossError, SpecError, UnsupportedError
 from emobench.estimate import why_slow
 from emobench.outcomes import Status
 from emobench.progress import STDERR, Progress
@@ -52,12 +52,13 @@ class Session:
         count = defaults.get("seeds", 1) if asked is None else asked
         if count < 1:
             raise SpecError(f"--emo-seeds {count}", why="a case needs at least one seed", fix="give 1 or more")
-        overrides = find_overrides(config.getoption("emo_set"), *self.project.applied(profile, TrainSettings()))
+        self.weights = config.getoption("emo_weights")
+        sized, train = self.project.applied(profile, TrainSettings())
+        if self.weights == "random":
+            sized = sized.model_copy(update=random_sizes(train.batch_size))
+        overrides = find_overrides(config.getoption("emo_set"), sized, train)
         self.profile, self.train = overrides.profile, overrides.train
         self.seeds = tuple(range(count))
-        self.weights = config.getoption("emo_weights")
-        if self.weights == "random":
-            self.profile = overrides.profile.model_copy(update=random_sizes(self.train.batch_size))
         self.manifest: list[str] = []
         self.records: list[Record] = []
         self.unmeasured: list[Record] = []
@@ -74,7 +75,10 @@ class Session:
     def storage(self) -> Path:
         """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``."""
         uri = str(self.config.getoption("benchmark_storage", None) or "")
-        place = uri.removeprefix("file://") if uri.startswith("file://") else "results"
+        is_folder = uri.startswith("file://") or (
+            bool(uri) and "://" not in uri and not uri.startswith("elasticsearch")
+        )
+        place = uri.removeprefix("file://") if is_folder else "results"
         return (self.config.rootpath / place).resolve()
 
     @cached_property
@@ -166,7 +170,10 @@ class Session:
         downloading = self.config.getoption("emo_download")
         if self.weights == "pretrained" and not downloading and weights_absent(spec.model):
             return skip("weights of {subject} are not on this machine", "run: emobench fetch {subject}", spec.model.id)
-        if spec.dataset and not downloading and is_here(spec.dataset):
+        missing = is_here(spec.dataset) if spec.dataset else None
+        if spec.dataset and missing and spec.dataset.source in ("file", "package"):
+            return skip(missing)
+        if spec.dataset and missing and not downloading:
             return skip("data set {subject} is not on this machine", "run: emobench fetch {subject}", spec.dataset.id)
         slow = None if slow_asked_for else why_slow(spec)
         if slow:
@@ -183,9 +190,17 @@ class Session:
         self.progress.start(spec.id)
         if self.config.getoption("emo_download"):
             self.fetch_missing(spec)
+        if self.config.getoption("benchmark_cprofile", None) and spec.kind == "finetune":
+            raise UnsupportedError(
+                "--benchmark-cprofile with a training case",
+                why="it would train once more, and add a seed to the results",
+                fix="leave it out, or take inference cases",
+            )
         self.journal.started(spec.id)
         saving = bool(self.config.getoption("emo_save_models"))
-        return Case(spec, benchmark, folder=self.folder, progress=self.progress, save_models=saving)
+        made = Case(spec, benchmark, folder=self.folder, progress=self.progress, save_models=saving)
+        made.release_memory()
+        return made
 
     def fetch_missing(self, spec: CaseSpec) -> None:
         """Download what the case needs and this machine lacks."""

@@ -205,9 +205,14 @@ class CaseSpec(Spec):
 
         ``model_revision`` and ``data_fingerprint`` are what was really loaded (a commit or a checksum).
         """
+        # Where rows and weights lie and what is said of them decides nothing: fingerprint and revision stand for them.
+        left_out = {
+            "dataset": {"location", "files", "title", "license", "rows", "mean_tokens"},
+            "model": {"path", "parameters", "license", "gated"},
+        }
         content = {
             "version": RESULT_VERSION,
-            "spec": self.model_dump(mode="json"),
+            "spec": self.model_dump(mode="json", exclude=left_out),
             "data": data_fingerprint,
             "revision": model_revision,
         }

@@ -355,3 +355,31 @@ def test_off(case, model, precision, device, batch_size):
     result = run(suite, body, "--benchmark-disable")
     result.assert_outcomes(passed=1)
     assert not saved(suite)
+
+
+def test_sizes_asked_for_hold_with_random_weights(suite: pytest.Pytester) -> None:
+    """``--emo-set`` wins over the sizes that random weights bring."""
+    body = """
+def test_sizes(request):
+    from emobench.plugin import session_of
+    profile = session_of(request.config).profile
+    assert (profile.train, profile.test) == (40, 64)
+"""
+    run(suite, body, "--emo-weights=random", "--emo-set=train=40").assert_outcomes(passed=1)
+
+
+def test_a_wrong_path_is_told_as_such(suite: pytest.Pytester) -> None:
+    """A data file that is not where the settings say is skipped with its path, not with a command that cannot help."""
+    suite.path.joinpath("emobench.toml").write_text('[datasets.tickets]\npath = "tikets.csv"\nlabels = ["a", "b"]\n')
+    body = """
+AXES = "model,precision,device,dataset,method"
+@pytest.mark.parametrize(AXES, [("all-minilm-l6-v2", "fp32", "cpu", "tickets", "head")])
+@pytest.mark.finetune
+def test_own(case, model, precision, device, dataset, method):
+    assert False
+"""
+    suite.makepyfile(test_suite="import pytest\n" + body)
+    result = suite.runpytest_inprocess(STORAGE, "-p", "no:xdist")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*tikets.csv*"])
+    result.stdout.no_fnmatch_line("*emobench fetch*")

@@ -45,7 +45,10 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     progress.step(1, 4, 0.693)
     progress.step(4, 4, 0.5)
     progress.stop()
-    drawn = os.read(master, 4096).decode()
+    drawn = ""
+    # A terminal hands on what was written in pieces.
+    while not drawn.endswith("\x1b8"):
+        drawn += os.read(master, 4096).decode()
     progress.close()
     os.close(master)
     os.close(slave)
@@ -55,8 +58,9 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn.endswith("\r\x1b[2K\x1b8")
 
 
-def test_progress_shows_through_capture(pytester: pytest.Pytester) -> None:
+def test_progress_shows_through_capture(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A captured test's progress reaches the screen; its own prints do not."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     pytester.makepyfile(
         """
         import pytest

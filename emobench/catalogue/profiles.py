@@ -33,7 +33,7 @@ _STANDARD = Profile(
     test=5_000,
     epochs=3,
     max_length=512,
-    early_stopping_patience=2,
+    early_stopping_patience=1,
     latency_seconds=5.0,
 )
 """Enough test rows for a difference of two points to show."""

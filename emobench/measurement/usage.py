@@ -47,7 +47,7 @@ def watch_memory(device: DeviceKind) -> Iterator[Usage]:
     The host peak is the kernel's own high-water mark, reset at entry where Linux allows it (``/proc/self/clear_refs``);
     where it cannot be reset it is left out rather than given for the whole life of the process.
     """
-    _give_back_free_memory()
+    give_back_free_memory(device)
     usage = Usage(host_start=psutil.Process().memory_info().rss)
     resettable = _reset_host_peak()
     if device == "cuda":
@@ -63,9 +63,11 @@ def watch_memory(device: DeviceKind) -> Iterator[Usage]:
             usage.device_reserved = int(torch.mps.driver_allocated_memory())
 
 
-def _give_back_free_memory() -> None:
-    """Return freed heap to the system, where glibc can: what earlier work left would hide this block's growth."""
+def give_back_free_memory(device: DeviceKind) -> None:
+    """Return freed memory to the device and the system, where they can: what earlier work left would hide growth."""
     gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -26,7 +26,7 @@ from transformers import (
 from emobench import devices
 from emobench.errors import BrokenFileError, DoesNotFitError, SpecError, UnsupportedError
 from emobench.models import quantize
-from emobench.models.adapters import apply_method
+from emobench.models.adapters import apply_method, expected_trainable
 from emobench.models.architecture import (
     in_modules,
     label_fields,
@@ -150,7 +150,7 @@ def load_classifier(
     names = tuple(class_names)
     _check_classes(num_labels, names)
     _check_method(method, precision)
-    check_fits(spec, precision, device, num_labels=num_labels, method=method)
+    check_fits(spec, precision, device, num_labels=num_labels, method=method, weights=weights)
     started = time.perf_counter()
     with quiet_transformers(), seeded(seed):
         loaded = _load(spec, names, method, precision, device, weights, progress)
@@ -179,7 +179,7 @@ def load_causal_lm(
         raise UnsupportedError(
             f"model {spec.id!r} cannot generate text", why=f"it is an {spec.kind}", fix="take a decoder"
         )
-    check_fits(spec, precision, device, causal=True)
+    check_fits(spec, precision, device, causal=True, weights=weights)
     started = time.perf_counter()
     with quiet_transformers(), seeded(seed):
         loaded = _load(spec, None, None, precision, device, weights, progress)
@@ -196,16 +196,25 @@ def check_fits(
     num_labels: int = 2,
     causal: bool = False,
     method: MethodSpec | None = None,
+    weights: Weights = "pretrained",
 ) -> None:
-    """Raise :class:`DoesNotFitError` where the weights alone are more than the device's free memory."""
+    """Raise :class:`DoesNotFitError` where the weights are more than the device's free memory.
+
+    For a training method the gradients and Adam's two moments of what is trained count too, four bytes each;
+    activations do not.
+    """
     # bitsandbytes replaces pretrained weights file by file, but random ones and torchao's exist unquantized first.
+    unquantized_first = precision == "int8" or (weights == "random" and precision in quantize.QUANTIZED)
     need = weights_bytes(
-        spec, precision, num_labels=num_labels, causal=causal, method=method, while_loading=precision == "int8"
+        spec, precision, num_labels=num_labels, causal=causal, method=method, while_loading=unquantized_first
     )
+    if method is not None:
+        need += 12 * expected_trainable(spec, method, num_labels)
+    parts = "weights" if method is None else "weights, gradients and optimizer state"
     free = devices.free_memory_bytes(device)
     if need > free:
         raise DoesNotFitError(
-            f"model {spec.id!r} at {precision} does not fit: its weights need {need / 1e9:.1f} GB "
+            f"model {spec.id!r} at {precision} does not fit: its {parts} need {need / 1e9:.1f} GB "
             f"and {device} has {free / 1e9:.1f} GB free",
             why="nothing was allocated",
             fix="take a smaller model, a precision with fewer bytes, or free memory",
@@ -215,7 +224,9 @@ def check_fits(
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw from ``seed`` inside the block, and leave torch's generators as they were."""
-    with torch.random.fork_rng():
+    # Named devices: with several GPUs torch warns of forking the generators of all of them.
+    devices_used = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices_used):
         torch.manual_seed(seed)
         yield
 

@@ -107,7 +107,8 @@ class EarlyStopping(TrainerCallback):
         self.waited = 0 if value > self.best else self.waited + 1
         self.best = max(self.best, value)
         if self.waited >= self.patience:
-            self.stopped = True
+            # Waiting until the very end has stopped nothing.
+            self.stopped = state.global_step < state.max_steps
             control.should_training_stop = True
 
 

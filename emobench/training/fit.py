@@ -293,7 +293,7 @@ def training_arguments(rows: int, plan: FitPlan, folder: Path, *, validating: bo
         saving = {"save_strategy": "epoch", "save_total_limit": 1}
     if pick_best and not plan.checkpoint_steps:
         saving |= {"load_best_model_at_end": True, "metric_for_best_model": "accuracy", "greater_is_better": True}
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
         num_train_epochs=plan.epochs,
@@ -317,3 +317,7 @@ def training_arguments(rows: int, plan: FitPlan, folder: Path, *, validating: bo
         label_names=["labels"],
         **saving,
     )
+    # One device a case: with several GPUs in sight the Trainer would wrap the model in DataParallel and multiply the
+    # batch. Looking at the device settles the count, which is then bounded.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
