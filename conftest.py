@@ -6,9 +6,11 @@ from emobench.plugin import has_case, session_of
 
 # The axes come last: they import the others, which pytest must have seen by then to rewrite their assertions.
 pytest_plugins = [
+    "fixtures.backends",
     "fixtures.batch_sizes",
     "fixtures.datasets",
     "fixtures.devices",
+    "fixtures.lengths",
     "fixtures.methods",
     "fixtures.models",
     "fixtures.precisions",

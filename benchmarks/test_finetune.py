@@ -36,3 +36,4 @@ def test_finetune(
 
     case.measure(train_and_evaluate, prepare=load)
     case.check_training()
+    case.trace_training(load)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from emobench.case import Case
@@ -9,22 +11,28 @@ from emobench.specs import DeviceKind, ModelSpec, Precision
 
 
 @pytest.mark.generation
-def test_generation(case: Case, model: ModelSpec, precision: Precision, device: DeviceKind) -> None:
-    """Time prefill, decoding alone, and both together; token counts are constant, so the work is."""
+def test_generation(
+    case: Case, model: ModelSpec, precision: Precision, device: DeviceKind, batch_size: int, length: int | None
+) -> None:
+    """Time whole generations, and in between prefill and decoding apart; token counts are constant, so the work is."""
     from emobench.measurement.forward import random_prompts
-    from emobench.measurement.generation import decode, generation_metrics, prefill
+    from emobench.measurement.generation import Parts, cache_bytes, generate, whole_over_parts
     from emobench.models.load import load_causal_lm
+    from emobench.outcomes import metric
 
-    profile = case.spec.profile
-    loaded = load_causal_lm(
-        model, precision=precision, device=device, weights=case.spec.weights, progress=case.progress.note
+    tokens = case.spec.profile.new_tokens
+    loaded = case.load(load_causal_lm, model, precision=precision, device=device)
+    prompts = random_prompts(
+        int(model.config["vocab_size"]),
+        rows=batch_size,
+        tokens=min(length or case.spec.profile.prompt_tokens, model.context - tokens),
+        device=device,
     )
-    case.describe_model(loaded)
-    prompts = random_prompts(int(model.config["vocab_size"]), rows=1, tokens=profile.prompt_tokens, device=device)
-    seconds = case.time(lambda: decode(loaded.model, prefill(loaded.model, prompts), profile.new_tokens))
-    case.add(
-        generation_metrics(
-            loaded.model, prompts, device=device, new_tokens=profile.new_tokens, rounds=profile.latency_rounds
-        )
-    )
-    case.details["whole_generation_seconds"] = seconds
+    parts = Parts(model=loaded.model, prompts_BT=prompts, device=device, tokens=tokens)
+    whole = partial(generate, loaded.model, prompts, tokens)
+    seconds = case.time(whole, before_each=parts)
+    case.add([metric("kv_cache_bytes", cache_bytes(whole().cache))])
+    if seconds:
+        case.add(parts.metrics(len(seconds)))
+        case.details["whole_over_parts"] = round(whole_over_parts(seconds, parts), 4)
+    case.trace(whole, label="generation")

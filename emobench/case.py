@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from emobench.catalogue.datasets import DATASETS
+from emobench.catalogue.goals import Goals, costs, judged
 from emobench.devices import find_device, synchronize, torch_dtype
 from emobench.outcomes import Evaluation, FitOutcome, Metric, Status
 from emobench.progress import Progress
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
     from emobench.measurement.usage import Usage
+    from emobench.models.backends import Prepared
     from emobench.models.load import LoadedModel
     from emobench.training.fit import FitPlan
 
-Prepared = TypeVar("Prepared")
+Ready = TypeVar("Ready")
 Result = TypeVar("Result")
 
 VERSIONS_THAT_MATTER = ("emobench", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy")
@@ -49,12 +51,16 @@ class Case:
         folder: Path,
         progress: Progress,
         save_models: bool = False,
+        tracing: bool = False,
+        goals: Goals | None = None,
     ) -> None:
         self.spec = spec
         self.benchmark = benchmark
         self.folder = folder
         self.progress = progress
         self.save_models = save_models
+        self.tracing = tracing
+        self.goals = goals or Goals()
         self.details: dict[str, Any] = {}
         self.artifacts: dict[str, str] = {}
         self.reasons: list[str] = []
@@ -62,6 +68,8 @@ class Case:
         self.model_revision = ""
         self.settled = False
         """True once the timed part has ended without an exception: only then is its time worth keeping."""
+        self.disturbances: list[str] = []
+        """What makes the timed part invalid although nothing raised; another try may do better."""
         self._per_seed: dict[int, list[Metric]] = {}
         self._predictions: list[tuple[int, Evaluation]] = []
         self._material: Material
@@ -154,6 +162,7 @@ class Case:
                 "epochs": fitted.epochs,
                 "stopped_early": fitted.stopped_early,
                 "kernel": fitted.kernel,
+                "kernel_of_scoring": scored.kernel,
             }
         )
         if self.spec.weights != "random":
@@ -186,7 +195,7 @@ class Case:
             if learnable and len(self._material.train) >= 1000 and accuracy.ci is not None:
                 assert accuracy.ci[0] > majority, f"seed {seed}: accuracy {accuracy.value:.3f}, majority {majority:.3f}"
 
-    def measure(self, work: Callable[[Prepared, int], Result], *, prepare: Callable[[int], Prepared]) -> list[Result]:
+    def measure(self, work: Callable[[Ready, int], Result], *, prepare: Callable[[int], Ready]) -> list[Result]:
         """Time ``work(prepare(seed), seed)`` once a seed, one pytest-benchmark round each; ``prepare`` is not timed.
 
         The memory peaks are the kernel's and the allocator's own high-water marks: nothing samples inside the round.
@@ -195,19 +204,19 @@ class Case:
         results: list[Result] = []
         watched = contextlib.ExitStack()
 
-        def setup() -> tuple[tuple[list[Prepared], int], dict[str, Any]]:
+        def setup() -> tuple[tuple[list[Ready], int], dict[str, Any]]:
             self.release_memory()
             seed = next(seeds)
             # A list, emptied by the round: pytest-benchmark holds a round's arguments while the next is prepared.
             box = [prepare(seed)]
-            watched.enter_context(self._watching(seed))
+            watched.enter_context(self.watching(seed))
             return (box, seed), {}
 
-        def timed(box: list[Prepared], seed: int) -> None:
+        def timed(box: list[Ready], seed: int) -> None:
             results.append(work(box.pop(), seed))
             synchronize(self.spec.device)
 
-        def teardown(box: list[Prepared], seed: int) -> None:
+        def teardown(box: list[Ready], seed: int) -> None:
             watched.close()
             self.save_trained(seed)
 
@@ -224,24 +233,54 @@ class Case:
         self.settled = True
         return results
 
-    def time(self, call: Callable[[], object]) -> list[float]:
-        """Time ``call`` with the device synchronised inside; a pilot chooses the rounds. Returns the raw seconds.
+    def load(self, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
+        """Load a model cold and warm, see :func:`emobench.timing.load`."""
+        from emobench.timing import load
 
-        Memory is looked at in a pass of its own. Empty where pytest-benchmark is disabled.
-        """
-        from emobench.measurement.clock import pilot_rounds, synchronized
+        return load(self, loader, *arguments, **keywords)
 
-        profile = self.spec.profile
-        whole = synchronized(call, self.spec.device)
-        with self._watching():
-            whole()
-        rounds = pilot_rounds(whole, seconds=profile.latency_seconds, at_least=profile.latency_rounds)
-        self.benchmark.pedantic(whole, rounds=rounds)
-        self.settled = True
-        return [] if self.benchmark.stats is None else list(self.benchmark.stats.stats.data)
+    def time(self, call: Callable[[], object], *, before_each: Callable[[], object] | None = None) -> list[float]:
+        """Time a call and judge whether it was disturbed, see :func:`emobench.timing.time_call`."""
+        from emobench.timing import time_call
+
+        return time_call(self, call, before_each=before_each)
+
+    def describe_backend(self, prepared: Prepared) -> None:
+        """Keep what a backend did to run the model: compile or export time, providers, graph breaks, notes."""
+        self.details["backend"] = {"seconds": round(prepared.seconds, 3), **prepared.facts}
+        for text in prepared.notes:
+            self.note(text)
+
+    def trace(self, call: Callable[[], object], *, label: str) -> None:
+        """With ``--emo-trace``: profile ``call`` outside any timed pass, keep the artifacts and the verdict."""
+        if not self.tracing:
+            return
+        if self.spec.backend == "onnxruntime":
+            self.note("not traced: ONNX Runtime runs outside torch, whose profiler sees none of its operators")
+            return
+        from emobench.measurement.trace import trace_case
+
+        self.progress.note("tracing")
+        place = self.folder / "traces" / file_name(self.spec.id)
+        dtype = torch_dtype(self.spec.precision)
+        found = trace_case(call, device=self.spec.device, dtype=dtype, folder=place, label=label)
+        self.details["trace"] = found.summary
+        self.artifacts |= {
+            f"trace_{name}": str((place / file).relative_to(self.folder)) for name, file in found.artifacts.items()
+        }
+
+    def trace_training(self, load: Callable[[int], LoadedModel]) -> None:
+        """With ``--emo-trace``: profile a few optimizer steps on a model of its own, data loading included."""
+        if not self.tracing:
+            return
+        from emobench.training.fit import few_steps
+
+        seed = self.spec.seeds[0]
+        steps = few_steps(load(seed).model, self._material.train, self.fit_plan(seed))
+        self.trace(steps, label="training")
 
     @contextlib.contextmanager
-    def _watching(self, seed: int | None = None) -> Iterator[None]:
+    def watching(self, seed: int | None = None) -> Iterator[None]:
         """Add the memory peaks of the block, however it ends."""
         from emobench.measurement.usage import watch_memory
 
@@ -269,11 +308,18 @@ class Case:
         details = dict(self.details)
         if len(per_seed) > 1:
             details["per_seed"] = [{item.name: item.value for item in metrics} for metrics in per_seed]
+        metrics = tuple(mean_over_seeds(per_seed)) if per_seed else ()
+        price = self.goals.prices.get(self.spec.device)
+        if price is not None:
+            metrics = (*metrics, *costs(metrics, per_hour=price))
+            details["price"] = {"per_hour": price, "currency": self.goals.currency}
+        if found := judged(metrics, self.goals.targets):
+            details["targets"] = found
         details["spec"] = self.spec.model_dump(mode="json", include={"profile", "train", "method"})
         return checked(
             Record(
                 case=summary,
-                metrics=tuple(mean_over_seeds(per_seed)) if per_seed else (),
+                metrics=metrics,
                 status=status,
                 reasons=tuple(self.reasons),
                 artifacts=dict(self.artifacts),

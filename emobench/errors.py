@@ -57,8 +57,16 @@ class NonFiniteLossError(EmoBenchError, ArithmeticError):
     """A training loss that is NaN or infinite; names the step."""
 
 
+class ChangedAnswersError(EmoBenchError, ArithmeticError):
+    """An export or a compilation gives other answers than the model it was made from, beyond rounding."""
+
+
 class BrokenFileError(EmoBenchError, OSError):
     """A file of weights, a checkpoint or a saved run that is incomplete or was changed."""
+
+
+class BaselineError(EmoBenchError, OSError):
+    """A baseline that cannot be used, or a run that cannot become one. Nothing else is taken in its place."""
 
 
 class MissingExtraError(EmoBenchError, ImportError):

@@ -42,20 +42,38 @@ def case_flops(case: CaseSpec) -> float:
     """Floating-point operations of all of a case: every seed, warm-up and fewest rounds included."""
     profile = case.profile
     if case.kind == "inference":
-        tokens = (case.batch_size or 1) * profile.prompt_tokens
+        tokens = (case.batch_size or 1) * (case.length or profile.prompt_tokens)
         return forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
     if case.kind == "generation":
-        tokens = (case.batch_size or 1) * (profile.prompt_tokens + profile.new_tokens)
-        return forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
+        tokens = (case.batch_size or 1) * ((case.length or profile.prompt_tokens) + profile.new_tokens)
+        # Whole generations, and as many in parts.
+        return 2 * forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
     assert case.dataset is not None
-    assert case.method is not None
     length = min(case.dataset.mean_tokens, profile.max_length)
+    # A smoke run proves the path on its profile's rows.
+    whole = (profile.test or 0) if profile.id == "smoke" else case.dataset.rows
+    all_rows = forward_flops(case.model, whole * length)
+    if case.kind == "evaluation":
+        # A model without a classifier's head is trained first; the pilot tries a few budgets on a sample.
+        return (0.0 if case.model.labels else training_flops(case, length, "full")) + 1.5 * all_rows
+    assert case.method is not None
+    if case.kind == "shrink":
+        epochs = case.method.shrink.epochs if case.method.shrink else 0
+        # Original and variant each predict all held-out rows six times.
+        return training_flops(case, length, "full") * (1 + 2 * epochs / max(1, profile.epochs)) + 12 * all_rows
+    held_out = (profile.validation or 0) * profile.epochs + (profile.test or case.dataset.rows)
+    training = training_flops(case, length, case.method.id)
+    return (training + forward_flops(case.model, held_out * length)) * len(case.seeds)
+
+
+def training_flops(case: CaseSpec, length: int, method: str) -> float:
+    """Operations of training one seed on texts of ``length`` tokens."""
+    assert case.dataset is not None
+    profile = case.profile
     rows = (profile.train or case.dataset.rows) * profile.epochs
     if profile.max_steps:
         rows = min(rows, profile.max_steps * case.train.batch_size)
-    held_out = (profile.validation or 0) * profile.epochs + (profile.test or case.dataset.rows)
-    training = forward_flops(case.model, rows * length) * (1 + BACKWARD_SHARE[case.method.id])
-    return (training + forward_flops(case.model, held_out * length)) * len(case.seeds)
+    return forward_flops(case.model, rows * length) * (1 + BACKWARD_SHARE[method])
 
 
 def expected_seconds(case: CaseSpec) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -14,11 +17,21 @@ def write_bytes(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder not writable; nothing of the new content is left behind.
     """
+    with writing(path) as stream:
+        stream.write(data)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream for content too large to hold; ``path`` gets it, as in :func:`write_bytes`, when the block ends.
+
+    A block that raises leaves the old content, and nothing of the new.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(name, 0o644)

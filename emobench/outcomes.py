@@ -40,7 +40,9 @@ METRICS: Mapping[str, MetricKind] = {
     "train_steps": _kind("steps", "none", "Optimizer steps taken."),
     "evaluate_seconds": _kind("s", "lower", "Wall time of predicting the test split once."),
     "evaluate_samples_per_second": _kind("samples/s", "higher", "Test examples over evaluate_seconds."),
+    "evaluate_tokens_per_second": _kind("tokens/s", "higher", "Real tokens (no padding) over evaluate_seconds."),
     "load_seconds": _kind("s", "lower", "Wall time of loading the model onto the device."),
+    "load_cold_seconds": _kind("s", "lower", "The same with the weights' files dropped from the page cache."),
     "parameters": _kind("parameters", "none", "Parameters of the model with its head, adapters included."),
     "trainable_parameters": _kind("parameters", "none", "Parameters that training changes."),
     "model_bytes": _kind("bytes", "lower", "Bytes of parameters and buffers as loaded."),
@@ -55,6 +57,23 @@ METRICS: Mapping[str, MetricKind] = {
     "device_memory_reserved_bytes": _kind("bytes", "lower", "Largest memory the allocator took from the device."),
     "host_memory_peak_bytes": _kind("bytes", "lower", "Largest resident memory of the process during the work."),
     "host_memory_growth_bytes": _kind("bytes", "lower", "That peak less the resident memory when the work began."),
+    "device_memory_allocated_bytes": _kind("bytes", "lower", "Memory held by tensors on the device between calls."),
+    "disk_bytes": _kind("bytes", "lower", "Size of the model's weight files on disk."),
+    "kv_cache_bytes": _kind("bytes", "lower", "Bytes of the keys and values kept at the end of a generation."),
+    "latency_per_sample_seconds": _kind("s", "lower", "Median latency of a batch over its examples."),
+    "latency_total_seconds": _kind("s", "none", "Sum of all measured rounds."),
+    "batches_per_second": _kind("batches/s", "higher", "One over the median latency of a batch."),
+    "gpu_utilization": _kind("share", "none", "Share of time in which a kernel ran on the GPU, in a pass of its own."),
+    "cpu_utilization": _kind("share", "none", "CPU time of this process over wall time and its cores."),
+    "energy_joules_per_sample": _kind("J", "lower", "Energy counter's growth over the examples, in a pass of its own."),
+    "energy_joules": _kind("J", "lower", "Energy counter's growth over the case's pass."),
+    "speedup": _kind("x", "higher", "Time of evaluating the original over that of the variant, measured in turn."),
+    "memory_ratio": _kind("share", "lower", "The variant's bytes of parameters and buffers over the original's."),
+    "accuracy_difference": _kind("share", "higher", "The variant's accuracy less the original's on the same examples."),
+    "original_accuracy": _kind("share", "higher", "Accuracy of the original that a variant was made from."),
+    "cost_per_run": _kind("price", "lower", "Price of the wall time of training and evaluating one seed."),
+    "cost_per_thousand_samples": _kind("price", "lower", "Price of a thousand examples at the median latency."),
+    "cost_per_million_tokens": _kind("price", "lower", "Price of a million real tokens at the measured rate."),
 }
 
 
@@ -145,3 +164,5 @@ class Evaluation:
     labels: Sequence[int] = field(repr=False)
     probabilities: Sequence[Sequence[float]] = field(repr=False)
     """Shape (examples, classes), in the order of the split."""
+    kernel: str = ""
+    """Attention implementation that was chosen."""

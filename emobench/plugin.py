@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,10 +26,23 @@ MARKERS = {
     "finetune": "the case trains a classifier and evaluates it",
     "inference": "the case times forward passes",
     "generation": "the case times prefill and decoding",
+    "evaluation": "the case predicts a whole data set",
+    "shrink": "the case makes a trained model smaller and compares it with the original",
     "pretraining": "the case trains from scratch",
     "slow": "left out without --emo-slow or -m slow",
     "network": "needs a hub",
 }
+
+
+BASELINE_UNUSABLE = 12
+"""Exit code where the baseline cannot be used."""
+
+CHECKED_EARLY = (
+    *("emo_profile", "emo_seeds", "emo_set", "emo_target", "emo_price"),
+    *("emo_batch_sizes", "emo_lengths", "emo_backends"),
+    *("emo_baseline", "emo_gate"),
+)
+"""Options whose values are checked before anything is collected."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -44,6 +57,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("pretrained", "random"),
         default="pretrained",
         help="random: real architecture, random weights; speed and memory only",
+    )
+    add("--emo-trace", action="store_true", help="profile each case once, outside the timed pass, and judge it")
+    add("--emo-sweep", action="store_true", help="the wide sweep: more lengths, every backend, decoders at every batch")
+    add("--emo-batch-sizes", default=None, metavar="LIST", help="batch sizes of latency cases, such as 1,8,64")
+    add("--emo-lengths", default=None, metavar="LIST", help="tokens of each input, such as 32,512; also prompts")
+    add("--emo-backends", default=None, metavar="LIST", help="eager (default), compile, onnxruntime")
+    add("--emo-reruns", type=int, default=2, metavar="N", help="tries more for a disturbed latency case (default 2)")
+    add("--emo-target", action="append", default=[], metavar="METRIC:VALUE", help="show whether a metric reaches it")
+    add("--emo-price", type=float, default=None, metavar="AMOUNT", help="price of an hour of the device: shows costs")
+    add("--emo-baseline", default=None, metavar="NAME", help="blessed baseline or saved run to compare and gate with")
+    add(
+        "--emo-gate",
+        action="append",
+        default=[],
+        metavar="METRIC:LIMIT",
+        help="fail cases that got worse by more, such as accuracy:1pt, latency_p50_seconds:10%% or accuracy>=0.80",
+    )
+    add(
+        "--emo-inconclusive",
+        choices=("pass", "fail"),
+        default="pass",
+        help="what a gated case does that has too little data to decide (default pass)",
     )
     add("--emo-save-models", action="store_true", help="keep every trained model in the run's folder")
     add(
@@ -61,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
-    given = (config.getoption(name) for name in ("emo_profile", "emo_seeds", "emo_set"))
+    given = (config.getoption(name) for name in CHECKED_EARLY)
     if any(value not in (None, []) for value in given):
         session_of(config)
 
@@ -82,14 +117,17 @@ def session_of(config: pytest.Config) -> Session:
 
     Raises:
         pytest.UsageError: an option names something unknown; the text is the error's one line.
+        pytest.exit.Exception: the baseline cannot be used; with its exit code, before any case runs.
     """
     from emobench.session import SESSION, Session
 
     if SESSION not in config.stash:
-        from emobench.errors import EmoBenchError
+        from emobench.errors import BaselineError, EmoBenchError
 
         try:
             config.stash[SESSION] = Session(config)
+        except BaselineError as error:
+            pytest.exit(str(error), returncode=BASELINE_UNUSABLE)
         except EmoBenchError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[SESSION]
@@ -99,6 +137,12 @@ def has_case(item: pytest.Item) -> bool:
     """Whether a test is a benchmark case; a parameter of the user's that is called ``case`` does not make it one."""
     params = getattr(getattr(item, "callspec", None), "params", {})
     return "case" in getattr(item, "fixturenames", ()) and "case" not in params
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    cases = [item for item in items if has_case(item)]
+    if cases:
+        session_of(cases[0].config).deselected += cases
 
 
 @pytest.hookimpl(trylast=True)
@@ -123,6 +167,27 @@ def case(request: pytest.FixtureRequest, benchmark: Any) -> Generator[Case]:
     made.progress.stop()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    if not has_case(item) or session_of(item.config).reruns <= 0:
+        return None
+    # The one way to run an item twice; pytest offers no public one, and plugins that rerun tests use this.
+    from _pytest.runner import runtestprotocol
+
+    from emobench.session import AGAIN
+
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    while True:
+        item.stash[AGAIN] = False
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not item.stash[AGAIN]:
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     made: Case | None = getattr(item, "funcargs", {}).get("case") if has_case(item) else None
@@ -135,7 +200,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     except BaseException as error:
         session.broke(made, error)
         raise
-    session.finished(made)
+    session.finished(made, item)
     return None
 
 
@@ -151,8 +216,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     # Before the terminal summary, which names the saved file.
     from emobench.session import SESSION
 
-    if SESSION in session.config.stash and not session.config.stash[SESSION].save():
+    if SESSION not in session.config.stash:
+        return
+    ours = session.config.stash[SESSION]
+    if not ours.save():
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+    elif session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        session.exitstatus = ours.gate_ended() or session.exitstatus
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -14,9 +14,11 @@ RESULT_VERSION = 1
 
 Precision = Literal["fp32", "bf16", "fp16", "int8", "int8-bnb", "nf4"]
 DeviceKind = Literal["cpu", "cuda", "mps"]
+Backend = Literal["eager", "compile", "onnxruntime"]
 MethodName = Literal["head", "full", "lora"]
+ShrinkName = Literal["prune-structured", "prune-magnitude", "quantize-int8", "distill"]
 Weights = Literal["pretrained", "random"]
-CaseKind = Literal["finetune", "inference", "generation"]
+CaseKind = Literal["finetune", "inference", "generation", "evaluation", "shrink"]
 TargetGroup = Literal["attention", "mlp"]
 
 
@@ -119,14 +121,43 @@ class DatasetSpec(Spec):
     """About how many tokens a text has; used only to tell slow cases from quick ones."""
 
 
-class MethodSpec(Spec):
-    """How the weights are trained. ``lora`` at precision nf4 is QLoRA."""
+class ShrinkSettings(Spec):
+    """How a trained classifier is made smaller. A method reads the fields it needs and leaves the others alone."""
 
-    id: MethodName
+    layers_kept: float = Field(1.0, gt=0, le=1)
+    """Share of the layers that stay."""
+    neurons_kept: float = Field(1.0, gt=0, le=1)
+    """Share of each layer's MLP neurons that stay; the same number in every layer."""
+    heads_kept: float = Field(1.0, gt=0, le=1)
+    """Share of each layer's attention heads that stay, where the model's configuration can say so."""
+    sparsity: float = Field(0.0, ge=0, lt=1)
+    """Share of each linear layer's weights that a mask sets to zero."""
+    pattern: Literal["any", "2:4"] = "any"
+    """Which weights a mask may hit: any, or two of every four along the input (``sparsity`` is then one half)."""
+    calibration_rows: int = Field(256, ge=1)
+    """Training rows that importance is taken from."""
+    epochs: float = Field(0.0, ge=0)
+    """Passes over the training rows after shrinking; 0 leaves the weights as shrinking made them."""
+    teach: bool = False
+    """Train those epochs on the original's logits and hidden states, not on the labels alone."""
+    temperature: float = Field(2.0, gt=0)
+    """Softens both distributions, which are compared by KL divergence times its square (Hinton et al. 2015)."""
+    soft_share: float = Field(0.9, ge=0, le=1)
+    """Weight of the original's distribution in the loss; the labels get the rest."""
+    hidden_weight: float = Field(1.0, ge=0)
+    """Weight of the mean squared difference of the hidden states."""
+
+
+class MethodSpec(Spec):
+    """How the weights are trained, or how a trained model is shrunk. ``lora`` at precision nf4 is QLoRA."""
+
+    id: MethodName | ShrinkName
     rank: int = 8
     alpha: int = 16
     dropout: float = 0.1
     targets: tuple[TargetGroup, ...] = ("attention", "mlp")
+    shrink: ShrinkSettings | None = None
+    """Of the shrinking methods only."""
 
 
 class Profile(Spec):
@@ -145,9 +176,13 @@ class Profile(Spec):
     max_steps: int | None = None
     """Optimizer steps after which training stops whatever the epochs say."""
     latency_seconds: float = 2.0
-    """Time a latency case aims to spend in measured rounds."""
+    """Least time of a latency case's measured rounds."""
+    latency_cap_seconds: float = 8.0
+    """Time after which a latency case adds no rounds, however wide its median's interval still is."""
     latency_rounds: int = 10
     """Fewest measured rounds of a latency case."""
+    spread_limit: float | None = 0.5
+    """Interquartile range over the median beyond which a latency case is invalid; None never is."""
     new_tokens: int = 32
     """Tokens a generation case produces; the end-of-text token is disabled, so the work is constant."""
     prompt_tokens: int = 128
@@ -182,6 +217,10 @@ class CaseSpec(Spec):
     precision: Precision
     device: DeviceKind
     batch_size: int | None = None
+    length: int | None = None
+    """Tokens of each input of a timed forward pass; None takes the profile's ``prompt_tokens``."""
+    backend: Backend = "eager"
+    """What runs the forward pass."""
     profile: Profile
     train: TrainSettings = TrainSettings()
     seeds: tuple[int, ...] = (0,)
@@ -197,6 +236,8 @@ class CaseSpec(Spec):
             self.precision,
             self.device,
             None if self.batch_size is None else f"b{self.batch_size}",
+            None if self.length is None else f"t{self.length}",
+            None if self.backend == "eager" else self.backend,
         ]
         return f"{self.kind}[{'-'.join(part for part in parts if part)}]"
 
@@ -230,6 +271,8 @@ class CaseSpec(Spec):
             "precision": self.precision,
             "device": self.device,
             "batch_size": self.batch_size,
+            "length": self.length,
+            "backend": self.backend,
             "profile": self.profile.id,
             "weights": self.weights,
             "seeds": list(self.seeds),

@@ -25,6 +25,13 @@ VERBS = (
     "train",
     "evaluate",
     "runs",
+    "bless",
+    "compare",
+    "gate",
+    "report",
+    "rank",
+    "export",
+    "dashboard",
 )
 
 

@@ -17,9 +17,23 @@ LAYERS = {
     1: {"catalogue", "estimate"},
     2: {"data", "models"},
     3: {"training", "evaluation", "measurement"},
-    4: {"records"},
+    4: {"records", "analysis"},
     5: {"reports"},
-    6: {"plugin", "cli", "case", "session", "progress", "commands"},
+    6: {
+        "plugin",
+        "cli",
+        "case",
+        "timing",
+        "session",
+        "progress",
+        "commands",
+        "streaming",
+        "shrinking",
+        "comparison",
+        "alone",
+        "gating",
+        "dashboard",
+    },
 }
 MAY_IMPORT = {0: {0}, 1: {0, 1}, 2: {0, 1}, 3: {0, 1, 2}, 4: {0}, 5: {0, 4}, 6: {0, 1, 2, 3, 4, 5, 6}}
 SIBLINGS_MEET = {0, 1, 6}

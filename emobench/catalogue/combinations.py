@@ -6,13 +6,14 @@ train, which the tests use, but a benchmark takes them on CUDA only: off CUDA th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import get_args
+from typing import cast, get_args
 
 from emobench import errors
-from emobench.specs import CaseKind, DeviceKind, MethodName, Precision
+from emobench.specs import CaseKind, DeviceKind, MethodName, Precision, ShrinkName
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUANTIZED: frozenset[Precision] = frozenset({"int8", "int8-bnb", "nf4"})
@@ -68,6 +69,10 @@ _TABLE = (
     _Row(device="mps", methods=(), precisions=("fp32", "fp16")),
 )
 
+SHRINK_PRECISIONS: tuple[Precision, ...] = ("fp32",)
+"""Shrinking starts from the fp32 original, and what it saves is counted against that."""
+SHRINK_DEVICES: tuple[DeviceKind, ...] = ("cpu", "cuda")
+
 
 def allowed_training() -> tuple[Training, ...]:
     """Every allowed training combination, by device, then method, then precision as the precisions are listed."""
@@ -85,40 +90,61 @@ def allowed_inference(device: DeviceKind) -> tuple[Precision, ...]:
     return tuple(precision for precision in PRECISIONS if _is_in_table(None, precision, device))
 
 
-def is_allowed(kind: CaseKind, method: MethodName | None, precision: Precision, device: DeviceKind) -> bool:
-    """Whether a case may run; ``method`` counts for ``kind="finetune"`` only.
+def is_allowed(
+    kind: CaseKind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind
+) -> bool:
+    """Whether a case may run; ``method`` counts for the kinds ``finetune`` and ``shrink`` only.
 
     Raises :class:`errors.SpecError` for a name that is in no table.
     """
     return why_not(kind, method, precision, device) is None
 
 
-def why_not(kind: CaseKind, method: MethodName | None, precision: Precision, device: DeviceKind) -> str | None:
+def why_not(
+    kind: CaseKind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind
+) -> str | None:
     """The reason in words why a case may not run, or None where it may.
 
-    Raises :class:`errors.SpecError` for a name that is in no table, and for fine-tuning without a method.
+    Raises :class:`errors.SpecError` for a name that is in no table, for fine-tuning or shrinking without a method, and
+    for a method of the other of the two.
     """
     _check("kind", kind, get_args(CaseKind))
     _check("precision", precision, PRECISIONS)
     _check("device", device, get_args(DeviceKind))
+    if kind == "shrink":
+        _check("method", method or "", get_args(ShrinkName))
+        return _why_not_shrink(precision, device)
     if kind != "finetune":
         return None if _is_in_table(None, precision, device) else _reason(None, precision, device)
     _check("method", method or "", get_args(MethodName))
-    return None if _is_in_table(method, precision, device) else _reason(method, precision, device)
+    training = cast(MethodName, method)
+    return None if _is_in_table(training, precision, device) else _reason(training, precision, device)
 
 
 def rows() -> tuple[dict[str, str], ...]:
     """The table for printing: one dictionary a device and case, a column a precision, ``yes`` or ``-``."""
-    cases: tuple[MethodName | None, ...] = (*get_args(MethodName), None)
+    cases: dict[str, Callable[[Precision, DeviceKind], bool]] = {
+        **{f"finetune {method}": partial(_is_in_table, method) for method in get_args(MethodName)},
+        "inference": partial(_is_in_table, None),
+        "shrink": lambda precision, device: _why_not_shrink(precision, device) is None,
+    }
     return tuple(
         {
             "device": device,
-            "case": f"finetune {method}" if method else "inference",
-            **{precision: "yes" if _is_in_table(method, precision, device) else "-" for precision in PRECISIONS},
+            "case": case,
+            **{precision: "yes" if allowed(precision, device) else "-" for precision in PRECISIONS},
         }
         for device in get_args(DeviceKind)
-        for method in cases
+        for case, allowed in cases.items()
     )
+
+
+def _why_not_shrink(precision: Precision, device: DeviceKind) -> str | None:
+    if device not in SHRINK_DEVICES:
+        return f"shrinking is not run on {device} at any precision ({precision} was asked for)"
+    if precision not in SHRINK_PRECISIONS:
+        return f"shrinking starts from the fp32 original: {precision} is not its precision; take fp32"
+    return None
 
 
 def _is_in_table(method: MethodName | None, precision: Precision, device: DeviceKind) -> bool:

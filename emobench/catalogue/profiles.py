@@ -17,7 +17,9 @@ _SMOKE = Profile(
     max_length=64,
     max_steps=4,
     latency_seconds=0.3,
+    latency_cap_seconds=1.0,
     latency_rounds=10,
+    spread_limit=None,
     new_tokens=8,
     prompt_tokens=32,
 )
@@ -35,11 +37,20 @@ _STANDARD = Profile(
     max_length=512,
     early_stopping_patience=1,
     latency_seconds=5.0,
+    latency_cap_seconds=20.0,
 )
 """Enough test rows for a difference of two points to show."""
 
 _FULL = Profile(
-    id="full", train=None, validation=None, test=None, epochs=3, max_length=512, latency_seconds=10.0, new_tokens=128
+    id="full",
+    train=None,
+    validation=None,
+    test=None,
+    epochs=3,
+    max_length=512,
+    latency_seconds=10.0,
+    new_tokens=128,
+    latency_cap_seconds=40.0,
 )
 """All rows there are."""
 

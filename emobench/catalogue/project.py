@@ -8,6 +8,12 @@ The file is read and checked here; data files and checkpoints it names are neith
     [train]                                  # any field of TrainSettings
     batch_size = 16
 
+    [targets]                                # see emobench.catalogue.goals, as [price]
+    accuracy = 0.80
+
+    [gates]                                  # see emobench.catalogue.limits
+    accuracy = "1pt"
+
     [datasets.tickets]
     path = "data/tickets.csv"                # CSV, JSONL or Parquet; relative to this file
     text = "body"                            # column with the text ("text" if not given)
@@ -71,7 +77,9 @@ class Project:
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the file sets, no more: ``profile`` (name), ``sizes`` (Profile fields), ``seeds`` (number), ``train``."""
+    """What the file sets, no more: ``profile`` (name), ``sizes`` (Profile fields), ``seeds`` (number), ``train``, and
+    the tables ``targets`` and ``price``, which :mod:`emobench.catalogue.goals` checks, and ``gates``, which
+    :mod:`emobench.catalogue.limits` does."""
 
     def applied(self, profile: Profile, train: TrainSettings) -> tuple[Profile, TrainSettings]:
         """Return both with what the file sets.
@@ -134,6 +142,9 @@ class _File(Spec):
     profile: str | dict[str, Any] = Field(default_factory=dict)
     seeds: int | None = Field(None, ge=1)
     train: dict[str, Any] = Field(default_factory=dict)
+    targets: dict[str, Any] = Field(default_factory=dict)
+    price: dict[str, Any] = Field(default_factory=dict)
+    gates: dict[str, Any] = Field(default_factory=dict)
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -305,6 +316,7 @@ def _to_settings(content: _File, file: Path) -> dict[str, Any]:
         _check_numbers(settings["train"], file=file, table="train")
     if content.seeds is not None:
         settings["seeds"] = content.seeds
+    settings |= {name: table for name in ("targets", "price", "gates") if (table := getattr(content, name))}
     return settings
 
 

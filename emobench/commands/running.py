@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from emobench.specs import CaseSpec, DeviceKind, Precision
 
-LATENCY = "inference or generation"
+LATENCY = "inference or generation or evaluation"
 TRAINING = "finetune"
 
 
@@ -112,7 +112,7 @@ def training_case(
     from emobench.catalogue.profiles import find_profile
     from emobench.specs import CaseSpec
 
-    row, data, how = place.find_model(model), place.find_dataset(dataset), find_method(method)
+    row, data, how = place.find_model(model), place.find_dataset(dataset), find_method(method, training=True)
     where = chosen_device(device)
     kind = chosen_precision(precision, where)
     if row.labels is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emobench.data.sources import RawRows
 from emobench.errors import DataError, SpecError, nearest, unknown_name
@@ -48,6 +48,20 @@ def clean_text(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """Rows with a class and a text; repetitions are still among them."""
+
+    texts: list[str]
+    labels: list[int]
+    """Index into the spec's ``labels``."""
+    row_numbers: list[int]
+    dropped: int
+    """Rows whose label the map sends to None."""
+    empty_rows: list[int]
+    """Numbers of the rows without text."""
+
+
 def clean(raw: RawRows, spec: DatasetSpec) -> Cleaned:
     """Map labels, clean texts, and drop empty, repeated and contradicting rows.
 
@@ -55,11 +69,33 @@ def clean(raw: RawRows, spec: DatasetSpec) -> Cleaned:
         SpecError: the label map names a class the data set does not have.
         DataError: an unknown label value, more than half of the texts empty, fewer than two classes.
     """
+    usable = usable_rows(raw, spec)
+    texts, labels = usable.texts, usable.labels
+    if len(usable.empty_rows) > len(texts):
+        raise too_many_empty(raw.origin, usable.empty_rows[0], len(usable.empty_rows), len(texts), spec)
+    kept, conflicting = _without_repetitions(texts, labels)
+    _check_classes(raw, set(kept.values()), spec)
+    report = CleaningReport(
+        rows_read=len(raw.texts),
+        dropped_by_label=usable.dropped,
+        empty=len(usable.empty_rows),
+        duplicates=len(texts) - conflicting - len(kept),
+        conflicting=conflicting,
+        rows_kept=len(kept),
+    )
+    return Cleaned(texts=tuple(kept), labels=tuple(kept.values()), report=report)
+
+
+def usable_rows(raw: RawRows, spec: DatasetSpec) -> Usable:
+    """Map labels and clean texts of rows, which may be a part of the data set.
+
+    Raises:
+        SpecError: the label map names a class the data set does not have.
+        DataError: an unknown label value.
+    """
     index_of = _label_indices(spec)
-    texts: list[str] = []
-    labels: list[int] = []
+    found = Usable(texts=[], labels=[], row_numbers=[], dropped=0, empty_rows=[])
     dropped = 0
-    empty_rows: list[int] = []
     for text, value, number in zip(raw.texts, raw.labels, raw.row_numbers, strict=True):
         if value not in index_of:
             raise _unknown_label(value, number, raw.origin, spec)
@@ -69,22 +105,12 @@ def clean(raw: RawRows, spec: DatasetSpec) -> Cleaned:
             continue
         cleaned = clean_text(text or "")
         if not cleaned:
-            empty_rows.append(number)
+            found.empty_rows.append(number)
             continue
-        texts.append(cleaned)
-        labels.append(label)
-    _check_empty(raw, empty_rows, len(texts), spec)
-    kept, conflicting = _without_repetitions(texts, labels)
-    _check_classes(raw, set(kept.values()), spec)
-    report = CleaningReport(
-        rows_read=len(raw.texts),
-        dropped_by_label=dropped,
-        empty=len(empty_rows),
-        duplicates=len(texts) - conflicting - len(kept),
-        conflicting=conflicting,
-        rows_kept=len(kept),
-    )
-    return Cleaned(texts=tuple(kept), labels=tuple(kept.values()), report=report)
+        found.texts.append(cleaned)
+        found.labels.append(label)
+        found.row_numbers.append(number)
+    return replace(found, dropped=dropped)
 
 
 def _label_indices(spec: DatasetSpec) -> Mapping[str, int | None]:
@@ -110,13 +136,13 @@ def _unknown_label(value: str, number: int, origin: str, spec: DatasetSpec) -> D
     )
 
 
-def _check_empty(raw: RawRows, empty_rows: list[int], filled: int, spec: DatasetSpec) -> None:
-    if len(empty_rows) > filled:
-        raise DataError(
-            f"{raw.origin}, row {empty_rows[0]}: {len(empty_rows)} of {filled + len(empty_rows)} texts are empty",
-            why=f"column {spec.text!r} has no text there and more than half of the rows are like it",
-            fix="name the column with the texts in the data set's row, or fill the rows",
-        )
+def too_many_empty(origin: str, first: int, empty: int, filled: int, spec: DatasetSpec) -> DataError:
+    """Build the error for a text column that is mostly empty; ``first`` is the number of its first empty row."""
+    return DataError(
+        f"{origin}, row {first}: {empty} of {filled + empty} texts are empty",
+        why=f"column {spec.text!r} has no text there and more than half of the rows are like it",
+        fix="name the column with the texts in the data set's row, or fill the rows",
+    )
 
 
 def _check_classes(raw: RawRows, present: set[int], spec: DatasetSpec) -> None:

@@ -132,25 +132,47 @@ def _fetched_files(spec: DatasetSpec) -> dict[str, list[Path]]:
 
 
 def _read_split(paths: Sequence[Path], spec: DatasetSpec) -> RawRows:
-    columns = [spec.text, spec.label, *spec.where]
     texts: list[str | None] = []
     labels: list[str] = []
     row_numbers: list[int] = []
     rows_before = 0
     for path in paths:
-        table = read_table(path, columns, encoding=spec.encoding)
-        kept = _kept_rows(table, spec.where)
-        text_values, label_values = table.columns[spec.text], table.columns[spec.label]
-        for index in kept:
-            number = table.row_numbers[index]
-            texts.append(_text(text_values[index], path, number, spec.text))
-            labels.append(_plain(label_values[index]))
-            row_numbers.append(rows_before + number)
+        table = read_table(path, wanted_columns(spec), encoding=spec.encoding)
+        part = rows_of_table(table, path, spec, rows_before=rows_before)
+        texts += part.texts
+        labels += part.labels
+        row_numbers += part.row_numbers
         rows_before += table.row_numbers[-1]
-    more = f" and {len(paths) - 1} more files, rows counted on" if len(paths) > 1 else ""
-    raw = RawRows(texts=texts, labels=labels, row_numbers=row_numbers, origin=f"{paths[0].name}{more}")
-    _check_rows(raw, spec)
+    raw = RawRows(texts=texts, labels=labels, row_numbers=row_numbers, origin=origin_of(paths))
+    check_rows(raw, spec)
     return raw
+
+
+def wanted_columns(spec: DatasetSpec) -> list[str]:
+    """Columns of a file that a data set needs."""
+    return [spec.text, spec.label, *spec.where]
+
+
+def origin_of(paths: Sequence[Path]) -> str:
+    """What messages call the files of a split."""
+    more = f" and {len(paths) - 1} more files, rows counted on" if len(paths) > 1 else ""
+    return f"{paths[0].name}{more}"
+
+
+def rows_of_table(table: Table, path: Path, spec: DatasetSpec, *, rows_before: int = 0) -> RawRows:
+    """The data set's rows among those of a table, which may be a part of the file; there may be none.
+
+    Raises:
+        DataError: a text that is not text; names file and row.
+    """
+    text_values, label_values = table.columns[spec.text], table.columns[spec.label]
+    kept = _kept_rows(table, spec.where)
+    return RawRows(
+        texts=[_text(text_values[index], path, table.row_numbers[index], spec.text) for index in kept],
+        labels=[_plain(label_values[index]) for index in kept],
+        row_numbers=[rows_before + table.row_numbers[index] for index in kept],
+        origin=path.name,
+    )
 
 
 def _kept_rows(table: Table, where: Mapping[str, str]) -> Sequence[int]:
@@ -198,7 +220,7 @@ def _encodable(value: str) -> bool:
     return True
 
 
-def _check_rows(raw: RawRows, spec: DatasetSpec) -> None:
+def check_rows(raw: RawRows, spec: DatasetSpec) -> None:
     """Refuse a split without rows, and a text column that is a column of numbers."""
     if not raw.texts:
         raise DataError(

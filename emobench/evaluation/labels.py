@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -17,15 +17,13 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedModel
 
 from emobench.data.encode import Encoded, collate
 from emobench.devices import synchronize
 from emobench.errors import DataError
 from emobench.evaluation.metrics import score
-from emobench.models.kernels import use_fastest
+from emobench.models import kernels
 from emobench.outcomes import Evaluation, metric
 from emobench.specs import DeviceKind
 
@@ -48,6 +46,8 @@ class Predictions:
     """Wall time of the pass, batching and copies included, device synchronised."""
     tokens: int
     """Real tokens, padding not counted."""
+    kernel: str = ""
+    """Attention implementation that was chosen."""
 
     @property
     def accuracy(self) -> float:
@@ -96,21 +96,22 @@ def predict(
         raise DataError("there is no example to evaluate", why="the split is empty", fix="take a split with rows")
     budget = token_budget or TOKEN_BUDGETS[device]
     batches = batches_by_tokens(encoded.lengths, budget)
-    restore = _use_fastest(model, encoded, device, budget)
+    length = int(np.median(encoded.lengths))
+    rows_a_pass = min(len(encoded), max(1, budget // length))
     was_training = model.training
     model.eval()
-    synchronize(device)
-    started = time.perf_counter()
     try:
-        # One context around all batches: autocast casts a weight once and keeps it until the context ends.
-        with torch.inference_mode(), _autocast(device, autocast_dtype):
-            logits = torch.cat([_logits(model, encoded, rows, device, pad_id, padding_side) for rows in batches])
-        log_probabilities = logits.cpu().log_softmax(dim=-1).numpy()
-        synchronize(device)
-        seconds = time.perf_counter() - started
+        with kernels.scoring(model, device, rows=rows_a_pass, length=length) as kernel:
+            synchronize(device)
+            started = time.perf_counter()
+            # One context around all batches: autocast casts a weight once and keeps it until the context ends.
+            with torch.inference_mode(), _autocast(device, autocast_dtype):
+                logits = torch.cat([_logits(model, encoded, rows, device, pad_id, padding_side) for rows in batches])
+            log_probabilities = logits.cpu().log_softmax(dim=-1).numpy()
+            synchronize(device)
+            seconds = time.perf_counter() - started
     finally:
         model.train(was_training)
-        restore()
     order = np.concatenate(batches)
     in_order = np.empty_like(log_probabilities)
     in_order[order] = log_probabilities
@@ -121,18 +122,8 @@ def predict(
         loss=-float(own.mean(dtype=np.float64)),
         seconds=seconds,
         tokens=int(encoded.lengths.sum()),
+        kernel=kernel,
     )
-
-
-def _use_fastest(model: nn.Module, encoded: Encoded, device: DeviceKind, token_budget: int) -> Callable[[], None]:
-    """Set the attention that is fastest for these lengths; gives the call that puts the usual one back."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    if not isinstance(inner, PreTrainedModel):
-        return lambda: None
-    usual = str(inner.config._attn_implementation)
-    length = int(np.median(encoded.lengths))
-    use_fastest(inner, device, rows=min(len(encoded), max(1, token_budget // length)), length=length, training=False)
-    return lambda: inner.set_attn_implementation(usual)
 
 
 def _autocast(device: DeviceKind, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:
@@ -193,4 +184,5 @@ def evaluate(
         seconds=predictions.seconds,
         labels=predictions.labels.tolist(),
         probabilities=predictions.probabilities.tolist(),
+        kernel=predictions.kernel,
     )

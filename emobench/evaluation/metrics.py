@@ -157,14 +157,19 @@ def calibration_error(labels: npt.NDArray[np.integer[Any]], probabilities: Float
 
     Confidence is the largest probability; bin m of 15 holds those in ((m-1)/15, m/15] (Guo et al. 2017).
     """
+    gaps = calibration_gaps(labels, probabilities)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def calibration_gaps(labels: npt.NDArray[np.integer[Any]], probabilities: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Sum of (right - confidence) over the examples of each bin, shape (15,): gaps of parts of a set add up."""
     table = np.asarray(probabilities, dtype=np.float64)
     confidence = table.max(axis=1)
     correct = (table.argmax(axis=1) == labels).astype(np.float64)
     edges = np.arange(1, CALIBRATION_BINS + 1) / CALIBRATION_BINS
     # A float32 softmax may give a confidence just above 1: it belongs to the last bin.
     bins = np.minimum(np.searchsorted(edges, confidence, side="left"), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+    return np.bincount(bins, weights=correct - confidence, minlength=CALIBRATION_BINS).astype(np.float64)
 
 
 def resampled_counts(counts: Ints, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0) -> Ints:

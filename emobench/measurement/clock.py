@@ -1,9 +1,7 @@
-"""Time of a call: how many rounds, and what the raw seconds say. The rounds are run by pytest-benchmark."""
+"""What raw seconds say: percentiles, intervals, throughput, spread. It times nothing itself."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,8 +14,6 @@ PERCENTILE_FLOORS = {50: 1, 90: 44, 99: 459}
 """Fewest rounds for which a percentile is given: a quantile q needs about ln(0.01) / ln(q) samples for the largest of
 them to exceed it with 99 % probability (44 at 0.90, 459 at 0.99)."""
 
-MAX_ROUNDS = 1000
-
 
 def synchronized(call: Callable[[], object], device: DeviceKind) -> Callable[[], object]:
     """The call followed by a wait for the device, so that wall time covers all of its work."""
@@ -28,20 +24,6 @@ def synchronized(call: Callable[[], object], device: DeviceKind) -> Callable[[],
         return result
 
     return run
-
-
-def pilot_rounds(call: Callable[[], object], *, seconds: float, at_least: int, warmup: int = 3) -> int:
-    """Rounds that fill about ``seconds``: ``warmup`` calls are thrown away, the fastest of them sets the number.
-
-    Never fewer than ``at_least`` and never more than :data:`MAX_ROUNDS`. ``call`` must synchronise its device.
-    """
-    fastest = math.inf
-    for _ in range(max(1, warmup)):
-        start = time.perf_counter_ns()
-        call()
-        fastest = min(fastest, (time.perf_counter_ns() - start) / 1e9)
-    wanted = seconds / max(fastest, 1e-9)
-    return int(min(MAX_ROUNDS, max(at_least, math.ceil(wanted))))
 
 
 def percentile(samples: Sequence[float], percent: int) -> float | None:
@@ -83,6 +65,15 @@ def latency_metrics(seconds: Sequence[float], *, samples: int, tokens: int) -> l
             interval = median_interval(seconds) if percent == 50 else None
             found.append(metric(f"latency_p{percent}_seconds", value, ci=interval, n=len(seconds)))
     median = float(np.median(np.asarray(seconds, dtype=np.float64)))
+    found.append(metric("latency_per_sample_seconds", median / samples, n=len(seconds)))
+    found.append(metric("latency_total_seconds", float(np.sum(seconds)), n=len(seconds)))
+    found.append(metric("batches_per_second", 1 / median, n=len(seconds)))
     found.append(metric("samples_per_second", samples / median, n=len(seconds)))
     found.append(metric("tokens_per_second", tokens / median, n=len(seconds)))
     return found
+
+
+def spread(seconds: Sequence[float]) -> float:
+    """Interquartile range over the median: how much the middle half of the rounds differs."""
+    low, middle, high = np.percentile(np.asarray(seconds, dtype=np.float64), (25, 50, 75))
+    return float((high - low) / middle)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,28 +48,59 @@ def decode(model: nn.Module, state: Decoding, new_tokens: int) -> torch.Tensor:
     return torch.cat(fed, dim=1)
 
 
-def generation_metrics(
-    model: nn.Module, prompts_BT: torch.Tensor, *, device: DeviceKind, new_tokens: int, rounds: int
-) -> list[Metric]:
-    """Time to the first token from prefills, time per output token from decode-only passes; never by subtraction.
+def generate(model: nn.Module, prompts_BT: torch.Tensor, tokens: int) -> Decoding:
+    """A whole generation of ``tokens`` new tokens a prompt: the prefill gives the first, decoding the rest."""
+    state = prefill(model, prompts_BT)
+    decode(model, state, tokens - 1)
+    return state
 
-    Every decode-only pass starts from a prefill of its own, not timed with it. The device is synchronised at both ends.
-    """
-    first: list[float] = []
-    each: list[float] = []
-    for _ in range(rounds):
-        synchronize(device)
+
+@dataclass(kw_only=True)
+class Parts:
+    """Prefill and decoding of the same generation timed apart, once each time it is called."""
+
+    model: nn.Module
+    prompts_BT: torch.Tensor
+    device: DeviceKind
+    tokens: int
+    """New tokens a prompt, the first one included; at least two."""
+    first_seconds: list[float] = field(default_factory=list)
+    each_seconds: list[float] = field(default_factory=list)
+
+    def __call__(self) -> None:
+        """Time one prefill, then decoding alone from it. The device is synchronised at both ends of each."""
+        synchronize(self.device)
         start = time.perf_counter_ns()
-        state = prefill(model, prompts_BT)
-        synchronize(device)
+        state = prefill(self.model, self.prompts_BT)
+        synchronize(self.device)
         middle = time.perf_counter_ns()
-        decode(model, state, new_tokens)
-        synchronize(device)
-        first.append((middle - start) / 1e9)
-        each.append((time.perf_counter_ns() - middle) / 1e9 / new_tokens)
-    tpot = float(np.median(each))
-    return [
-        metric("ttft_p50_seconds", float(np.median(first)), ci=median_interval(first), n=rounds),
-        metric("tpot_p50_seconds", tpot, ci=median_interval(each), n=rounds),
-        metric("tokens_per_second", len(prompts_BT) / tpot, n=rounds),
-    ]
+        decode(self.model, state, self.tokens - 1)
+        synchronize(self.device)
+        self.first_seconds.append((middle - start) / 1e9)
+        self.each_seconds.append((time.perf_counter_ns() - middle) / 1e9 / (self.tokens - 1))
+
+    def metrics(self, rounds: int) -> list[Metric]:
+        """Time to the first token from prefills, time per output token from decode-only passes; never by subtraction.
+
+        Of the last ``rounds`` calls: earlier ones were warm-up.
+        """
+        first, each = self.first_seconds[-rounds:], self.each_seconds[-rounds:]
+        tpot = float(np.median(each))
+        return [
+            metric("ttft_p50_seconds", float(np.median(first)), ci=median_interval(first), n=len(first)),
+            metric("tpot_p50_seconds", tpot, ci=median_interval(each), n=len(each)),
+            metric("tokens_per_second", len(self.prompts_BT) / tpot, n=len(each)),
+        ]
+
+
+def whole_over_parts(whole_seconds: Sequence[float], parts: Parts) -> float:
+    """Median time of whole generations over what the parts add up to: TTFT + (n - 1) x time per token."""
+    rounds = len(whole_seconds)
+    first, each = np.median(parts.first_seconds[-rounds:]), np.median(parts.each_seconds[-rounds:])
+    return float(np.median(whole_seconds) / (first + (parts.tokens - 1) * each))
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of all keys and values a transformers cache holds."""
+    layers = [layer for layer in cache.layers if layer.keys is not None]
+    return sum(part.numel() * part.element_size() for layer in layers for part in (layer.keys, layer.values))

@@ -5,18 +5,21 @@ On other devices nothing is changed. The choice is returned, so that a record ca
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from emobench.devices import find_device
 from emobench.files import cache_folder, write_bytes
 from emobench.models import attention
+from emobench.models.first_token import only_first_token
 from emobench.specs import DeviceKind
 
 ROUNDS = 5
@@ -65,6 +68,26 @@ def use_fastest(
     chosen = insist or remembered(shape, dropout=dropout, training=training)
     model.set_attn_implementation(chosen)
     return str(config._attn_implementation)
+
+
+@contextlib.contextmanager
+def scoring(model: nn.Module, device: DeviceKind, *, rows: int, length: int) -> Iterator[str]:
+    """Inside the block the model computes a classifier's logits as fast as this machine can; gives the kernel's name.
+
+    The attention is the faster one for batches of ``rows`` x ``length`` tokens, and encoders compute their last layer
+    for the first token alone. Afterwards the model is as it was. What is no transformers model is left alone.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not isinstance(inner, PreTrainedModel):
+        yield ""
+        return
+    usual = str(inner.config._attn_implementation)
+    undo = only_first_token(model)
+    try:
+        yield use_fastest(inner, device, rows=rows, length=length, training=False)
+    finally:
+        undo()
+        inner.set_attn_implementation(usual)
 
 
 def _is_special(config: PreTrainedConfig) -> bool:

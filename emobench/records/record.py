@@ -172,7 +172,7 @@ def from_json(raw: object, *, source: str = "a record") -> Record:
         )
     except KeyError as error:
         raise _broken(source, f"the field {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _broken(source, str(error)) from error
 
 

@@ -159,11 +159,19 @@ def load_run(path: Path) -> Run:
     Raises:
         BrokenFileError: the file cannot be read, is no run, or is of an unknown schema; names the file.
     """
-    raw = _read(path)
+    return run_of(path, read_raw(path))
+
+
+def run_of(path: Path, raw: Mapping[str, Any]) -> Run:
+    """The run that the content of a file is, as :func:`load_run` gives it; for readers that also need the content.
+
+    Raises:
+        BrokenFileError: a record of it is unreadable; names the file.
+    """
     ours = raw.get("emobench", {})
     timed, timings, twice = _timed_records(raw["benchmarks"], str(path))
     untimed: dict[str, Record] = {}
-    for entry in ours.get("unmeasured", ()):
+    for entry in ours.get("unmeasured") or ():
         record = from_json(entry, source=str(path))
         if record.id in timed or record.id in untimed:
             twice.append(record.id)
@@ -178,9 +186,9 @@ def load_run(path: Path) -> Run:
         records=(*timed.values(), *untimed.values()),
         timings=timings,
         benchmarks=len(raw["benchmarks"]),
-        skipped=tuple(ours.get("skipped", ())),
-        manifest=tuple(ours.get("manifest", ())),
-        settings=ours.get("run", {}),
+        skipped=tuple(ours.get("skipped") or ()),
+        manifest=tuple(ours.get("manifest") or ()),
+        settings=ours.get("run") or {},
         notes=tuple(f"case {case} stands more than once; its last timed record is taken" for case in twice),
     )
 
@@ -205,12 +213,19 @@ def _timed_records(
     return records, timings, twice
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_raw(path: Path) -> dict[str, Any]:
+    """The content of a saved run, ours or another pytest-benchmark file, with the shapes that readers rely on.
+
+    Raises:
+        BrokenFileError: the file cannot be read, is no run, or is of an unknown schema; names the file.
+    """
     try:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise _broken(path, "there is no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise _broken(path, "its JSON is nested too deeply to be a run") from None
+    except (OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON, or a number of thousands of digits
         raise _broken(path, f"it is not complete JSON ({error})") from error
     if not isinstance(raw, dict) or not isinstance(raw.get("benchmarks"), list):
         raise _broken(path, "it holds no list of benchmarks, so it is no pytest-benchmark run")
@@ -220,7 +235,31 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(ours, dict) or ours.get("schema") != SCHEMA:
         found = ours.get("schema") if isinstance(ours, dict) else ours
         raise _broken(path, f"its schema is {found!r} and this EmoBench reads {SCHEMA}")
+    misshapen = _misshapen(raw, ours)
+    if misshapen:
+        raise _broken(path, f"its {misshapen} is of another kind than a run has there")
     return raw
+
+
+def _misshapen(raw: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
+    """Name of the first part that is not of the kind every reader takes it for; None where all are."""
+    objects = [("machine_info", raw), ("commit_info", raw), ("run", ours)]
+    lists = [("unmeasured", ours), ("skipped", ours), ("manifest", ours)]
+    for kind, parts in ((dict, objects), (list, lists)):
+        for name, holder in parts:
+            if not isinstance(holder.get(name) or kind(), kind):
+                return name
+    if not all(isinstance(case, str) for case in ours.get("manifest") or ()):
+        return "manifest"
+    if not all(isinstance(skip, dict) for skip in ours.get("skipped") or ()):
+        return "skipped"
+    for bench in raw["benchmarks"]:
+        for name in ("extra_info", "stats"):
+            if not isinstance(bench.get(name) or {}, dict):
+                return f"benchmarks.{name}"
+        if not isinstance((bench.get("stats") or {}).get("data") or [], list):
+            return "benchmarks.stats.data"
+    return None
 
 
 def _broken(path: Path, why: str) -> BrokenFileError:

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 
 from tabulate import SEPARATING_LINE, tabulate
 
-from emobench.outcomes import Metric, Status
+from emobench.outcomes import METRICS, Metric, Status
 from emobench.records.record import Record
 from emobench.records.store import RunHeader
 
 WIDTH = 120
 MIB = 2**20
 
-_AXES = ("model", "dataset", "method", "precision", "device", "batch_size")
-_AXIS_HEADS = {"dataset": "data", "batch_size": "batch"}
-_KINDS = ("finetune", "inference", "generation")
+_AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend")
+_AXIS_HEADS = {"dataset": "data", "batch_size": "batch", "length": "tokens"}
+_KINDS = ("finetune", "evaluation", "inference", "generation", "shrink")
+_USUAL = (None, "eager")
+"""An axis where every case has one of these is not shown."""
 _NAME_LENGTH = 18
 """To which a model's or data set's name is cut where the table would be too wide."""
 
@@ -68,11 +70,25 @@ COLUMNS = (
     Column(metric="train_samples_per_second", head="train\nsamples/s", show=_times(1)),
     Column(metric="samples_per_second", head="speed\nsamples/s", show=_times(1)),
     Column(metric="tokens_per_second", head="speed\ntokens/s", show=_times(1)),
+    Column(metric="evaluate_samples_per_second", head="evaluate\nsamples/s", show=_times(1)),
+    Column(metric="speedup", head="speed\nx original", show=_times(1)),
+    Column(metric="memory_ratio", head="weights\nx original", show=lambda item: f"{item.value:.3f}"),
+    Column(metric="accuracy_difference", head="accuracy -\noriginal", show=share),
+    Column(metric="cost_per_run", head="cost\na run", show=_times(1)),
+    Column(metric="cost_per_thousand_samples", head="cost per\n1000 samples", show=_times(1)),
+    Column(metric="cost_per_million_tokens", head="cost per\nM tokens", show=_times(1)),
     Column(metric="device_memory_peak_bytes", head="device\nMiB peak", show=_times(1 / MIB)),
     Column(metric="host_memory_growth_bytes", head="host\nMiB more", show=_times(1 / MIB)),
 )
 
-_DISPENSABLE = ("train_samples_per_second", "f1_macro", "latency_p90_seconds", "samples_per_second", "evaluate_seconds")
+_DISPENSABLE = (
+    "evaluate_samples_per_second",
+    "train_samples_per_second",
+    "f1_macro",
+    "latency_p90_seconds",
+    "samples_per_second",
+    "evaluate_seconds",
+)
 """Left out one after another where the table would be too wide, before names are shortened; a line below says so."""
 
 _SHORTEN = "names"
@@ -94,7 +110,7 @@ def results_table(records: Sequence[Record]) -> str:
 
 def _kind_table(kind: str, records: Sequence[Record]) -> str:
     columns = [column for column in COLUMNS if any(record.metric(column.metric) for record in records)]
-    axes = [axis for axis in _AXES if any(record.case.get(axis) is not None for record in records)]
+    axes = [axis for axis in _AXES if any(record.case.get(axis) not in _USUAL for record in records)]
     title, left_out, length = kind, [], 0
     table = _render(records, axes, columns, length)
     if _width(table) > WIDTH:
@@ -216,6 +232,27 @@ def _some(names: Sequence[str]) -> str:
     if len(names) <= 3:
         return ", ".join(names)
     return f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def target_lines(records: Sequence[Record]) -> list[str]:
+    """One line a target: how many cases meet it, and which of the rest come closest."""
+    lines = []
+    names = list(dict.fromkeys(name for record in records for name in record.details.get("targets", {})))
+    for name in names:
+        found = [
+            (record, record.details["targets"][name]) for record in records if name in record.details.get("targets", {})
+        ]
+        kind = METRICS[name]
+        sign = ">=" if kind.better == "higher" else "<="
+        missed = [(record.id, entry["value"]) for record, entry in found if not entry["met"]]
+        text = f"target {name} {sign} {number(found[0][1]['target'])} {kind.unit}: "
+        text += f"{len(found) - len(missed)} of {len(found)} met"
+        if missed:
+            missed.sort(key=lambda pair: pair[1], reverse=kind.better == "higher")
+            text += "; missed: " + ", ".join(f"{case} ({number(value)})" for case, value in missed[:3])
+            text += f" and {len(missed) - 3} more" if len(missed) > 3 else ""
+        lines += wrapped(text, indent="  ")
+    return lines
 
 
 def runs_table(headers: Sequence[RunHeader]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from emobench.errors import NonFiniteLossError
+from emobench.files import write_bytes
 from emobench.specs import DeviceKind
 from emobench.training.batches import LengthSampler
 from emobench.training.checkpoint import mark_complete, read_marker
@@ -94,6 +98,13 @@ class EarlyStopping(TrainerCallback):
         self.waited = 0
         self.stopped = False
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for entry in state.log_history:
+            if "eval_accuracy" in entry:
+                self._count(entry["eval_accuracy"])
+
     def on_evaluate(
         self,
         args: TrainingArguments,
@@ -103,13 +114,61 @@ class EarlyStopping(TrainerCallback):
     ) -> None:
         if self.patience is None:
             return
-        value = kwargs["metrics"]["eval_accuracy"]
-        self.waited = 0 if value > self.best else self.waited + 1
-        self.best = max(self.best, value)
+        self._count(kwargs["metrics"]["eval_accuracy"])
         if self.waited >= self.patience:
             # Waiting until the very end has stopped nothing.
             self.stopped = state.global_step < state.max_steps
             control.should_training_stop = True
+
+    def _count(self, value: float) -> None:
+        self.waited = 0 if value > self.best else self.waited + 1
+        self.best = max(self.best, value)
+
+
+class BestWeights(TrainerCallback):
+    """Keeps the trained weights of the best validation on disk, and puts them back at the end.
+
+    Kept apart from checkpoints, so that those may be written at any step; a resumed run goes on with the best it had.
+    """
+
+    def __init__(self, folder: Path, *, resumed_at: int | None = None) -> None:
+        self.weights, self.marker = folder / "best.safetensors", folder / "best.json"
+        self.accuracy, self.step = -math.inf, 0
+        kept = self._read_marker() if resumed_at is not None else None
+        # What came after the checkpoint will come again.
+        if kept is not None and kept["step"] <= (resumed_at or 0):
+            self.accuracy, self.step = kept["accuracy"], kept["step"]
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        value = kwargs["metrics"]["eval_accuracy"]
+        # Written so that NaN is never the best.
+        if not value > self.accuracy:
+            return
+        self.accuracy, self.step = value, state.global_step
+        self.marker.unlink(missing_ok=True)
+        tensors = {name: part.detach().cpu().contiguous() for name, part in _trained(kwargs["model"])}
+        write_bytes(self.weights, safetensors.torch.save(tensors))
+        write_bytes(self.marker, json.dumps({"accuracy": value, "step": state.global_step}).encode())
+
+    def put_back(self, model: nn.Module, *, last_step: int) -> None:
+        """Load the best weights into the model, unless they are those it has."""
+        if self.step in (0, last_step):
+            return
+        tensors = safetensors.torch.load_file(self.weights)
+        with torch.no_grad():
+            for name, part in _trained(model):
+                part.copy_(tensors[name])
+
+    def _read_marker(self) -> dict[str, Any] | None:
+        if not (self.marker.exists() and self.weights.exists()):
+            return None
+        found: dict[str, Any] = json.loads(self.marker.read_bytes())
+        return found
+
+
+def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Names and values of what training changes, each once: tied weights go by their first name."""
+    return [(name, part) for name, part in model.named_parameters() if part.requires_grad]
 
 
 class Checkpoints(TrainerCallback):

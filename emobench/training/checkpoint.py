@@ -33,7 +33,12 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
 def newest_complete(folder: Path) -> Path | None:
     """The complete checkpoint with the highest step in ``folder``, or None."""
     found = [path for path in folder.glob("checkpoint-*") if path.name.rpartition("-")[2].isdigit()]
-    for path in sorted(found, key=lambda item: int(item.name.rpartition("-")[2]), reverse=True):
+    for path in sorted(found, key=checkpoint_step, reverse=True):
         if read_marker(path) is not None:
             return path
     return None
+
+
+def checkpoint_step(folder: Path) -> int:
+    """The optimizer step a checkpoint's folder name gives."""
+    return int(folder.name.rpartition("-")[2])

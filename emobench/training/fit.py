@@ -7,6 +7,7 @@ are used only when complete. The loop, the optimizer, schedules, clipping, preci
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import tempfile
 import time
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.profiler import record_function
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import set_seed
@@ -25,23 +27,26 @@ from transformers.trainer_utils import set_seed
 from emobench.data.encode import Encoded, collate
 from emobench.devices import synchronize
 from emobench.errors import DataError
+from emobench.models.first_token import only_first_token
 from emobench.models.kernels import use_fastest
 from emobench.outcomes import FitOutcome
 from emobench.specs import CaseSpec, DeviceKind, Precision, TrainSettings
 from emobench.training.batches import LengthSampler, micro_batches
-from emobench.training.callbacks import Checkpoints, EarlyStopping, LossWatch, StepProgress
-from emobench.training.checkpoint import newest_complete
+from emobench.training.callbacks import BestWeights, Checkpoints, EarlyStopping, LossWatch, StepProgress
+from emobench.training.checkpoint import checkpoint_step, newest_complete
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
 Progress = Callable[[int, int, float], None]
 """Called with (step done, steps in all, loss in nats)."""
+Loss = Callable[[nn.Module, Mapping[str, Any], int | torch.Tensor], torch.Tensor]
+"""Called with model, batch (labels included) and the examples of the whole step, which its sum is divided by."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitPlan:
     """Everything that decides a training run besides model and data.
 
-    ``checkpoint_steps`` None keeps no checkpoints except those that picking the best epoch needs. ``stop_after``
+    ``checkpoint_steps`` None keeps no checkpoints. ``stop_after``
     leaves the run at that step as a crash would, its checkpoints in place; ``resume`` goes on from the newest complete
     checkpoint in ``folder``.
     """
@@ -112,6 +117,7 @@ class EncodedTrainer(Trainer):
         validate: Validate | None,
         watch: LossWatch,
         sampler: LengthSampler,
+        loss: Loss | None = None,
         **kwargs: Any,
     ) -> None:
         self.encoded = encoded
@@ -119,9 +125,9 @@ class EncodedTrainer(Trainer):
         self.validate = validate
         self.watch = watch
         self.sampler = sampler
+        self.loss = loss
         self.tokens_seen = 0
         self.samples_seen = 0
-        self.validation: list[dict[str, float]] = []
         super().__init__(
             train_dataset=Indices(len(encoded)),
             data_collator=self.collate_rows,
@@ -157,12 +163,18 @@ class EncodedTrainer(Trainer):
         self.watch.pending.append(loss)
         return loss
 
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """The caller's loss where there is one, else cross entropy as the Trainer is set to."""
+        if self.loss is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        items = kwargs.get("num_items_in_batch")
+        return self.loss(model, inputs, len(inputs["labels"]) if items is None else items)
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Validate through the caller's function and tell the callbacks, as ``Trainer.evaluate`` does."""
         assert self.validate is not None
         assert isinstance(self.model, nn.Module)
         found = {name: float(value) for name, value in self.validate(self.model).items()}
-        self.validation.append({"step": float(self.state.global_step), **found})
         metrics = {f"eval_{name}": value for name, value in found.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -176,8 +188,11 @@ def fit(
     *,
     validate: Validate | None = None,
     progress: Progress | None = None,
+    loss: Loss | None = None,
 ) -> FitOutcome:
     """Train ``model`` in place; where an epoch was better on validation than the last, its weights are put back.
+
+    ``loss`` None is the cross entropy of the labels.
 
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; names the first such step.
@@ -191,19 +206,24 @@ def fit(
         if plan.settings.gradient_checkpointing:
             checkpoint_activations(model)
         rows, length = plan.settings.batch_size, int(np.median(train.lengths))
+        stack.callback(only_first_token(model))
         kernel = use_fastest(model, plan.device, rows=rows, length=length, training=True, insist=plan.kernel)
         watch, stopping = LossWatch(plan.device), EarlyStopping(plan.early_stopping_patience)
-        trainer = build_trainer(model, train, plan, folder, validate=validate, watch=watch)
+        trainer = build_trainer(model, train, plan, folder, validate=validate, watch=watch, loss=loss)
         for callback in (stopping, StepProgress(watch, trainer.sampler, progress, plan.stop_after), Checkpoints(watch)):
             trainer.add_callback(callback)
         checkpoint = find_checkpoint(folder) if plan.resume else None
+        best = BestWeights(folder, resumed_at=None if checkpoint is None else checkpoint_step(checkpoint))
+        if picks_best(plan, validating=validate is not None):
+            trainer.add_callback(best)
         watch.restore(checkpoint)
         synchronize(plan.device)
         start = time.perf_counter_ns()
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         watch.check()
-        if validate is not None and not trainer.validation:
+        if validate is not None and not validation_history(trainer):
             trainer.evaluate()
+        best.put_back(model, last_step=trainer.state.global_step)
         synchronize(plan.device)
         seconds = (time.perf_counter_ns() - start) / 1e9
     return FitOutcome(
@@ -214,10 +234,55 @@ def fit(
         tokens_seen=trainer.tokens_seen,
         seconds=seconds,
         losses=watch.losses,
-        validation=tuple(trainer.validation),
+        validation=tuple(validation_history(trainer)),
         stopped_early=stopping.stopped,
         kernel=kernel,
     )
+
+
+def picks_best(plan: FitPlan, *, validating: bool) -> bool:
+    """Whether there are several epochs to choose the best of."""
+    return validating and plan.epochs > 1
+
+
+def validation_history(trainer: Trainer) -> list[dict[str, float]]:
+    """Step and accuracy of every validation, those before a resumed checkpoint included."""
+    return [
+        {"step": float(entry["step"]), "accuracy": float(entry["eval_accuracy"])}
+        for entry in trainer.state.log_history
+        if "eval_accuracy" in entry
+    ]
+
+
+def few_steps(model: PreTrainedModel, train: Encoded, plan: FitPlan, *, steps: int = 2) -> Callable[[], None]:
+    """A call that makes ``steps`` optimizer steps as :func:`fit` does, for a profiler: ``model`` is changed by it.
+
+    Waiting for data and the optimizer's work stand in ``record_function`` ranges of these names.
+    """
+    set_seed(plan.seed)
+    rows, length = plan.settings.batch_size, int(np.median(train.lengths))
+    only_first_token(model)
+    use_fastest(model, plan.device, rows=rows, length=length, training=True, insist=plan.kernel)
+    trainer = build_trainer(
+        model, train, plan, Path(tempfile.gettempdir()), validate=None, watch=LossWatch(plan.device)
+    )
+    trainer.create_optimizer_and_scheduler(num_training_steps=total_steps(len(train), plan))
+    wrapped = trainer.accelerator.prepare(model)
+    batches = itertools.chain.from_iterable(itertools.repeat(trainer.get_train_dataloader()))
+
+    def call() -> None:
+        assert trainer.optimizer is not None
+        for _ in range(steps):
+            with record_function("data"):
+                inputs = next(batches)
+            trainer.training_step(wrapped, inputs)
+            with record_function("optimizer"):
+                trainer.accelerator.clip_grad_norm_(wrapped.parameters(), plan.settings.max_grad_norm)
+                trainer.optimizer.step()
+                wrapped.zero_grad()
+        trainer.watch.pending.clear()
+
+    return call
 
 
 def checkpoint_activations(model: PreTrainedModel) -> None:
@@ -266,6 +331,7 @@ def build_trainer(
     *,
     validate: Validate | None,
     watch: LossWatch,
+    loss: Loss | None = None,
 ) -> EncodedTrainer:
     """A Trainer for the plan, without the callbacks that print."""
     trainer = EncodedTrainer(
@@ -274,6 +340,7 @@ def build_trainer(
         validate=validate,
         watch=watch,
         sampler=LengthSampler(train.lengths, batch_size=plan.settings.batch_size, seed=plan.seed),
+        loss=loss,
         model=model,
         args=training_arguments(len(train), plan, folder, validating=validate is not None),
     )
@@ -285,14 +352,9 @@ def build_trainer(
 def training_arguments(rows: int, plan: FitPlan, folder: Path, *, validating: bool) -> TrainingArguments:
     """The Trainer's own settings for a plan."""
     settings = plan.settings
-    pick_best = validating and plan.epochs > 1
     saving: dict[str, Any] = {"save_strategy": "no"}
     if plan.checkpoint_steps:
         saving = {"save_strategy": "steps", "save_steps": plan.checkpoint_steps, "save_total_limit": 2}
-    elif pick_best:
-        saving = {"save_strategy": "epoch", "save_total_limit": 1}
-    if pick_best and not plan.checkpoint_steps:
-        saving |= {"load_best_model_at_end": True, "metric_for_best_model": "accuracy", "greater_is_better": True}
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch_size,
@@ -307,7 +369,7 @@ def training_arguments(rows: int, plan: FitPlan, folder: Path, *, validating: bo
         fp16=plan.precision == "fp16",
         use_cpu=plan.device == "cpu",
         seed=plan.seed,
-        eval_strategy="epoch" if pick_best else "no",
+        eval_strategy="epoch" if picks_best(plan, validating=validating) else "no",
         logging_strategy="no",
         logging_nan_inf_filter=False,
         report_to=[],

@@ -20,7 +20,7 @@ from emobench.catalogue.combinations import (
     is_allowed,
     why_not,
 )
-from emobench.specs import DeviceKind, MethodName
+from emobench.specs import DeviceKind, MethodName, ShrinkName
 
 ALL = ("head", "full", "lora")
 TRAINING = {
@@ -51,6 +51,20 @@ def test_inference_is_allowed_as_documented() -> None:
         for precision in PRECISIONS:
             for kind in ("inference", "generation"):
                 assert is_allowed(kind, None, precision, device) == (precision in precisions)
+
+
+def test_shrinking_is_allowed_as_documented() -> None:
+    """Every shrinking method starts from fp32, on the cpu and on cuda; training methods shrink nothing."""
+    for method, precision, device in product(get_args(ShrinkName), PRECISIONS, get_args(DeviceKind)):
+        allowed = precision == "fp32" and device != "mps"
+        assert is_allowed("shrink", method, precision, device) == allowed
+        reason = why_not("shrink", method, precision, device)
+        assert (reason is None) == allowed
+        assert reason is None or precision in reason
+    with pytest.raises(errors.SpecError, match="unknown method 'full'; known are distill, prune-magnitude"):
+        is_allowed("shrink", "full", "fp32", "cpu")
+    with pytest.raises(errors.SpecError, match="unknown method 'distill'; known are full, head, lora"):
+        is_allowed("finetune", "distill", "fp32", "cpu")
 
 
 def test_every_refusal_has_a_reason_and_nothing_else_has() -> None:
@@ -120,9 +134,9 @@ def test_quantized_precisions_name_a_package_the_extra_installs() -> None:
 def test_printed_rows_say_the_same() -> None:
     """The printed table has a row for each device and case, and says yes where a case is allowed."""
     rows = combinations.rows()
-    assert len(rows) == len(get_args(DeviceKind)) * (len(get_args(MethodName)) + 1)
+    assert len(rows) == len(get_args(DeviceKind)) * (len(get_args(MethodName)) + 2)
     for row in rows:
-        method = row["case"].removeprefix("finetune ") if row["case"] != "inference" else None
-        kind = "finetune" if method else "inference"
+        kind = row["case"].split()[0]
+        method = {"inference": None, "shrink": "distill"}.get(kind, row["case"].removeprefix("finetune "))
         for precision in PRECISIONS:
             assert row[precision] == ("yes" if is_allowed(kind, method, precision, row["device"]) else "-")

@@ -131,7 +131,13 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     project = load(tmp_path, text)
     assert list(project.datasets) == ["tickets"]
     assert list(project.models) == ["mine"]
-    assert project.settings == {"profile": "quick", "seeds": 3, "train": {"batch_size": 16}}
+    assert project.settings == {
+        "profile": "quick",
+        "seeds": 3,
+        "train": {"batch_size": 16},
+        "targets": {"accuracy": 0.8},
+        "gates": {"accuracy": "1pt"},
+    }
 
 
 @pytest.mark.parametrize(
@@ -139,7 +145,7 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     [
         (
             "seed = 3",
-            "unknown key in FILE: 'seed'; known are datasets, models, profile, seeds, train; did you mean 'se",
+            "unknown key in FILE: 'seed'; known are datasets, gates, models, price, profile, seeds, targets, train; ",
         ),
         ('seeds = "3"', "seeds = '3' in FILE cannot be used; input should be a valid integer"),
         ("seeds = true", "seeds = True in FILE cannot be used; input should be a valid integer"),

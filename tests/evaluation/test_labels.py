@@ -17,6 +17,7 @@ from emobench.data.encode import Encoded
 from emobench.errors import DataError
 from emobench.evaluation import labels as module
 from emobench.evaluation.labels import batches_by_tokens, evaluate, predict
+from emobench.models import kernels
 from emobench.models.load import load_classifier
 
 NAMES = ("negative", "positive")
@@ -222,7 +223,7 @@ def test_attention_is_timed_at_the_size_of_the_split(minilm: nn.Module, monkeypa
         asked.append(rows)
         model.set_attn_implementation("eager")
 
-    monkeypatch.setattr(module, "use_fastest", choose)
+    monkeypatch.setattr(kernels, "use_fastest", choose)
     encoded = encoded_rows([[1000] * 10] * 8, [0, 1] * 4)
     predict(minilm, encoded, token_budget=10**9, **RUN)
     predict(minilm, encoded, token_budget=40, **RUN)

@@ -56,17 +56,18 @@ def test_time_covers_work_the_device_still_does(monkeypatch: pytest.MonkeyPatch)
     assert time.perf_counter() - start >= 0.02
 
 
-def test_pilot_fills_the_time_within_its_bounds() -> None:
-    """Rounds fill the time asked for, but are never fewer than asked nor more than the cap."""
-    calls: list[int] = []
-    assert clock.pilot_rounds(lambda: calls.append(1), seconds=0.0, at_least=10) == 10
-    assert len(calls) == 3
-    assert clock.pilot_rounds(lambda: None, seconds=1.0, at_least=10) == clock.MAX_ROUNDS
-    assert 5 <= clock.pilot_rounds(lambda: time.sleep(0.01), seconds=0.1, at_least=5) <= 10
-
-
 def test_throughput_is_work_over_the_median() -> None:
     """Samples and tokens a second come from the median, not the mean."""
     found = {item.name: item.value for item in clock.latency_metrics([1.0, 1.0, 10.0], samples=8, tokens=100)}
     assert found["samples_per_second"] == 8
     assert found["tokens_per_second"] == 100
+    assert found["batches_per_second"] == 1
+    assert found["latency_per_sample_seconds"] == pytest.approx(1 / 8)
+    assert found["latency_total_seconds"] == 12
+
+
+@given(st.lists(st.floats(1e-3, 10), min_size=2, max_size=50), st.floats(0.1, 100))
+def test_spread_has_no_unit(seconds: list[float], factor: float) -> None:
+    """The spread is the same in any unit of time, and nothing where all rounds are equal."""
+    assert clock.spread([factor * value for value in seconds]) == pytest.approx(clock.spread(seconds), abs=1e-9)
+    assert clock.spread([seconds[0]] * 5) == 0

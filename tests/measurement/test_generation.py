@@ -51,14 +51,36 @@ def test_metrics_wait_for_the_device(decoder: LlamaForCausalLM, monkeypatch: pyt
 
     prompts = random_prompts(200, rows=2, tokens=4, device="cpu")
     monkeypatch.setattr(generation, "synchronize", lambda device: time.sleep(0.03))
-    found = {
-        item.name: item
-        for item in generation.generation_metrics(decoder, prompts, device="cpu", new_tokens=3, rounds=6)
-    }
+    parts = generation.Parts(model=decoder, prompts_BT=prompts, device="cpu", tokens=4)
+    for _ in range(7):
+        parts()
+    found = {item.name: item for item in parts.metrics(6)}
     assert found["ttft_p50_seconds"].value >= 0.03
     assert found["tpot_p50_seconds"].value >= 0.01
     assert found["tokens_per_second"].value == pytest.approx(2 / found["tpot_p50_seconds"].value)
     assert found["ttft_p50_seconds"].ci is not None
+    assert found["ttft_p50_seconds"].n == 6
+
+
+def test_parts_and_whole_do_the_same_work(decoder: LlamaForCausalLM) -> None:
+    """A whole generation runs one prefill and n - 1 steps, as the parts do; their ratio is of medians."""
+    calls: list[int] = []
+    hook = decoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    prompts = random_prompts(200, rows=2, tokens=4, device="cpu")
+    generation.generate(decoder, prompts, 6)
+    assert len(calls) == 6
+    parts = generation.Parts(model=decoder, prompts_BT=prompts, device="cpu", tokens=6)
+    parts()
+    assert len(calls) == 12
+    hook.remove()
+    parts.first_seconds, parts.each_seconds = [9.0, 1.0, 1.0, 1.0], [9.0, 0.2, 0.2, 0.2]
+    assert generation.whole_over_parts([2.2, 2.2, 9.0], parts) == pytest.approx(1.1)
+
+
+def test_cache_bytes_are_keys_and_values_of_every_layer(decoder: LlamaForCausalLM) -> None:
+    """Two layers, two key heads of eight numbers, fp32, for 3 rows of 4 + 5 tokens: the last token is not fed."""
+    state = generation.generate(decoder, random_prompts(200, rows=3, tokens=4, device="cpu"), 6)
+    assert generation.cache_bytes(state.cache) == 2 * 2 * 3 * (4 + 5) * 2 * 8 * 4
 
 
 def test_rows_leave_one_another_alone(decoder: LlamaForCausalLM) -> None:
@@ -69,10 +91,9 @@ def test_rows_leave_one_another_alone(decoder: LlamaForCausalLM) -> None:
             super().__init__()
             self.leak = leak
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> object:
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             output = decoder(input_ids=input_ids, attention_mask=attention_mask)
-            output.logits = output.logits[:, -1] + self.leak * len(input_ids)
-            return output
+            return output.logits[:, -1] + self.leak * len(input_ids)
 
     prompts = random_prompts(200, rows=4, tokens=6, device="cpu")
     assert largest_difference(Wrapped(0.0), prompts) < 1e-4

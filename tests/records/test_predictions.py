@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emobench.errors import BrokenFileError, DataError
-from emobench.records.predictions import read_predictions, write_predictions
+from emobench.records.predictions import read_predictions, streamed_predictions, write_predictions
 
 
 @given(
@@ -106,3 +106,49 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, labels: list[int], names: 
         )
     assert caught.value.problem == problem
     assert not path.exists()
+
+
+@given(n=st.integers(1, 30), cut=st.integers(1, 30), entropy=st.integers(0, 2**32 - 1))
+def test_a_streamed_file_reads_as_a_whole_one(
+    tmp_path_factory: pytest.TempPathFactory, n: int, cut: int, entropy: int
+) -> None:
+    """However the rows are cut into groups, values, types and the digest known at the end are those of one write."""
+    folder, rng = tmp_path_factory.mktemp("predictions"), np.random.default_rng(entropy)
+    labels, probabilities = rng.integers(0, 3, n), rng.dirichlet(np.ones(3), size=n)
+    rows, names = rng.permutation(n).tolist(), ["a", "b", "c"]
+    write_predictions(
+        folder / "whole",
+        texts_digest="d",
+        labels=labels,
+        probabilities=probabilities,
+        seed=4,
+        class_names=names,
+        rows=rows,
+    )
+    digests = iter(["d"])
+    with streamed_predictions(
+        folder / "parts", texts_digest=lambda: next(digests), seed=4, class_names=names
+    ) as append:
+        for start in range(0, n, cut):
+            append(labels[start : start + cut], probabilities[start : start + cut], rows[start : start + cut])
+    whole, parts = read_predictions(folder / "whole"), read_predictions(folder / "parts")
+    assert parts.equals(whole)
+    assert parts.attrs == whole.attrs
+    assert pq.ParquetFile(folder / "parts").num_row_groups == -(-n // cut)
+
+
+def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    """An error on the way leaves no half file, and an older one as it was."""
+    path = tmp_path / "a.parquet"
+    write(path)
+    before = path.read_bytes()
+
+    def break_off() -> None:
+        with streamed_predictions(path, texts_digest=str, seed=0, class_names=["a", "b"]) as append:
+            append([0], [[0.5, 0.5]], [0])
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        break_off()
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["a.parquet"]

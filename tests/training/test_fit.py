@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from emobench.data.encode import Encoded
 from emobench.errors import DataError, NonFiniteLossError
 from emobench.specs import TrainSettings
 from emobench.training.checkpoint import MARKER, newest_complete
-from emobench.training.fit import FitPlan, fit, warmup_steps
+from emobench.training.fit import FitPlan, few_steps, fit, warmup_steps
 
 
 def tiny_model(dropout: float = 0.1, seed: int = 0) -> BertForSequenceClassification:
@@ -154,6 +155,32 @@ def test_early_stopping_keeps_the_best_epoch() -> None:
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_a_resumed_run_remembers_its_validations(tmp_path: Path) -> None:
+    """History, patience and the best epoch's weights go on from the checkpoint; checkpoints may fall in mid-epoch."""
+    best_at_20: list[dict[str, torch.Tensor]] = []
+
+    def second_is_best(current: nn.Module) -> dict[str, float]:
+        # The step is told by the optimizer's effect alone: a fresh closure would not know it after a resume.
+        steps.append(steps[-1] + 10)
+        if steps[-1] == 20:
+            best_at_20.append({name: value.clone() for name, value in current.state_dict().items()})
+        return {"accuracy": {10: 0.6, 20: 0.8}.get(steps[-1], 0.5)}
+
+    kept = plan(epochs=8, early_stopping_patience=2, folder=tmp_path, checkpoint_steps=7)
+    steps = [0]
+    fit(tiny_model(), tiny_data(), replace(kept, stop_after=22), validate=second_is_best)
+    steps = [20]
+    model = tiny_model(seed=5)
+    outcome = fit(model, tiny_data(), replace(kept, resume=True), validate=second_is_best)
+    assert [entry["step"] for entry in outcome.validation] == [10, 20, 30, 40]
+    assert [entry["accuracy"] for entry in outcome.validation] == [0.6, 0.8, 0.5, 0.5]
+    assert outcome.stopped_early
+    assert outcome.steps == 40
+    (wanted,) = best_at_20
+    for name, value in wanted.items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_training_learns() -> None:
     """The tiny task is learned: the last losses are far below the first."""
     outcome = fit(tiny_model(), tiny_data(400), plan(epochs=6, learning_rate=3e-3))
@@ -198,3 +225,13 @@ def test_an_empty_split_is_refused() -> None:
     nothing = Encoded(ids=data.ids[:0], offsets=data.offsets[:1], labels=data.labels[:0])
     with pytest.raises(DataError, match="the training split is empty"):
         fit(tiny_model(), nothing, plan())
+
+
+def test_few_steps_are_those_of_fit() -> None:
+    """What the profiler sees is training as it runs: the weights after two steps are those of a run of two steps."""
+    fitted, stepped = tiny_model(dropout=0.0), tiny_model(dropout=0.0)
+    steady = {"settings": TrainSettings(batch_size=16, scheduler="constant", weight_decay=0.0)}
+    fit(fitted, tiny_data(), plan(max_steps=2, **steady))
+    few_steps(stepped, tiny_data(), plan(max_steps=2, **steady), steps=2)()
+    for name, value in fitted.state_dict().items():
+        torch.testing.assert_close(stepped.state_dict()[name], value, rtol=0, atol=1e-6, msg=name)

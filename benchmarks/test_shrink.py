@@ -1,0 +1,33 @@
+"""How small and how fast does a trained classifier get, and what does that cost in accuracy?"""
+
+from __future__ import annotations
+
+import pytest
+
+from emobench import shrinking
+from emobench.case import Case
+from emobench.comparison import compare
+from emobench.specs import DatasetSpec, DeviceKind, MethodSpec, ModelSpec, Precision
+
+
+@pytest.fixture(scope="module")
+def originals() -> dict[str, shrinking.Original]:
+    """The original that was trained last: the methods come one after another, and share it."""
+    return {}
+
+
+@pytest.mark.shrink
+def test_shrink(
+    case: Case,
+    originals: dict[str, shrinking.Original],
+    model: ModelSpec,
+    dataset: DatasetSpec,
+    method: MethodSpec,
+    precision: Precision,
+    device: DeviceKind,
+) -> None:
+    """Shrink the trained fp32 original; both evaluate all held-out rows in turn, and are compared row by row."""
+    material = shrinking.material(case)
+    original = shrinking.train_original(case, material, originals)
+    variant = shrinking.shrink(case, original, material)
+    compare(case, original.loaded, variant, material)

@@ -1,0 +1,235 @@
+"""Pairing: which case of a new run is compared with which of a base run, by case id, and why others are not.
+
+Runs come in as columns (see :class:`Results`); several runs of the same code may stand on the base side. Nothing here
+computes a difference.
+
+Shapes: C cases, R base runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Texts = npt.NDArray[np.object_]
+
+APART = ("hardware", "profile", "weights")
+"""Columns that must be equal for two cases to be compared at all."""
+DATA = "data"
+"""What must be equal for quality to be compared: the fingerprint of the data."""
+EVERYTHING = frozenset({*APART, DATA})
+
+OK, DOES_NOT_FIT = "ok", "does_not_fit"
+
+
+class Scored(Protocol):
+    """One case's predictions, see ``records.packed.Packed``."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def labels(self) -> npt.NDArray[np.integer[Any]]: ...
+    @property
+    def predicted(self) -> npt.NDArray[np.integer[Any]]: ...
+
+
+class Predictions(Protocol):
+    """Predictions of all cases, see ``records.packed.PackedColumns``."""
+
+    @property
+    def examples(self) -> Texts: ...
+    @property
+    def n(self) -> Ints: ...
+    @property
+    def num_seeds(self) -> Ints: ...
+    def case(self, row: int) -> Scored | None: ...
+    def correct_bits(self, rows: Ints) -> npt.NDArray[np.uint8]: ...
+
+
+class Rounds(Protocol):
+    """Figures of the raw rounds, see ``records.index.RoundSummary``."""
+
+    @property
+    def n(self) -> Ints: ...
+    @property
+    def median(self) -> Floats: ...
+    @property
+    def low(self) -> Floats: ...
+    @property
+    def high(self) -> Floats: ...
+    @property
+    def lag1(self) -> Floats: ...
+
+
+class Facts(Protocol):
+    """What is read of a run's own facts."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def manifest(self) -> tuple[str, ...]: ...
+    @property
+    def skipped(self) -> Mapping[str, str]: ...
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+
+class Results(Protocol):
+    """A run as columns; ``records.index.RunIndex`` fits as it is."""
+
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def id(self) -> Texts: ...
+    @property
+    def status(self) -> Texts: ...
+    @property
+    def kind(self) -> Texts: ...
+    @property
+    def model(self) -> Texts: ...
+    @property
+    def dataset(self) -> Texts: ...
+    @property
+    def method(self) -> Texts: ...
+    @property
+    def device(self) -> Texts: ...
+    @property
+    def precision(self) -> Texts: ...
+    @property
+    def hardware(self) -> Texts: ...
+    @property
+    def profile(self) -> Texts: ...
+    @property
+    def weights(self) -> Texts: ...
+    @property
+    def data_fingerprint(self) -> Texts: ...
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+    @property
+    def value(self) -> Floats: ...
+    @property
+    def low(self) -> Floats: ...
+    @property
+    def high(self) -> Floats: ...
+    @property
+    def rounds(self) -> Rounds: ...
+    @property
+    def rows(self) -> Mapping[str, int]: ...
+    @property
+    def predictions(self) -> Predictions: ...
+    def column(self, metric: str) -> int | None: ...
+    def reasons(self, row: int) -> tuple[str, ...]: ...
+    def seed_values(self, row: int, metric: str) -> Floats: ...
+    def raw_rounds(self, row: int) -> Floats: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pairs:
+    """Every case of the base runs and of the new run, in the base's order and then the new run's."""
+
+    base: tuple[Results, ...]
+    new: Results
+    id: Texts
+    """(C,)"""
+    base_rows: Ints
+    """(R, C): rows of cases that ended ok and may be compared with the new run's; -1 elsewhere."""
+    new_rows: Ints
+    """(C,): -1 where the new run has no record."""
+    base_status: Texts
+    """(C,): how the case ended in the newest base run that has it; empty where none has."""
+    new_status: Texts
+    """(C,)"""
+    apart: Texts
+    """(C,): why a case that both have is not compared; empty where it is."""
+    same_data: npt.NDArray[np.bool_]
+    """(C,): whether quality may be compared."""
+
+    @property
+    def paired(self) -> npt.NDArray[np.bool_]:
+        """Cases that ended ok on both sides and may be compared."""
+        found = (self.base_rows >= 0).any(axis=0) & (self.new_status == OK) & (self.apart == "")
+        return np.asarray(found, bool)
+
+    def newest(self, at: Ints) -> tuple[Ints, Ints]:
+        """For cases ``at``, each with a base row: number of the last base run that has it, and its row there."""
+        rows = self.base_rows[:, at]
+        run = len(rows) - 1 - np.argmax(rows[::-1] >= 0, axis=0)
+        return run, rows[run, np.arange(len(at))]
+
+
+def pair(base: Sequence[Results], new: Results, *, across: Collection[str] = ()) -> Pairs:
+    """Join runs by case id. ``across`` names what may differ, of :data:`EVERYTHING`.
+
+    The base runs are given oldest first. Of base runs that differ among themselves only those that may be compared with
+    the new case count for it.
+    """
+    ids = _union([*base, new])
+    base_at = np.stack([_rows(run, ids) for run in base]) if base else np.full((0, len(ids)), -1, np.int64)
+    new_at = _rows(new, ids)
+    new_status = _taken(new.status, new_at)
+    base_status = np.full(len(ids), "", object)
+    usable = np.full(base_at.shape, -1, np.int64)
+    reason, same_data = np.full(len(ids), "", object), np.ones(len(ids), bool)
+    for number, run in enumerate(base):
+        rows = base_at[number]
+        status = _taken(run.status, rows)
+        base_status = np.where(rows >= 0, status, base_status)
+        both = (rows >= 0) & (new_at >= 0)
+        why = np.full(len(ids), "", object)
+        for name in APART:
+            if name not in across:
+                _note(why, name, _taken(getattr(run, name), rows), _taken(getattr(new, name), new_at), both)
+        fits = (status == OK) & (why == "")
+        usable[number, fits] = rows[fits]
+        reason = np.where(both, why, reason)
+        prints = _taken(run.data_fingerprint, rows), _taken(new.data_fingerprint, new_at)
+        same_data = np.where(both & fits, (prints[0] == prints[1]) | (DATA in across), same_data)
+    return Pairs(
+        base=tuple(base),
+        new=new,
+        id=ids,
+        base_rows=usable,
+        new_rows=new_at,
+        base_status=base_status,
+        new_status=new_status,
+        apart=np.where((usable >= 0).any(axis=0), "", reason),
+        same_data=np.asarray(same_data, bool),
+    )
+
+
+def _note(why: Texts, name: str, first: Texts, second: Texts, both: npt.NDArray[np.bool_]) -> None:
+    # An old or foreign record that says nothing of it is taken for equal: there is nothing to tell them apart.
+    differs = both & (first != second) & (first != "") & (second != "") & (why == "")
+    for at in np.flatnonzero(differs):
+        why[at] = f"{name} differs: {first[at]} at the base, {second[at]} now"
+
+
+def _union(runs: Sequence[Results]) -> Texts:
+    first = runs[0].id
+    if all(run.id is first or np.array_equal(run.id, first) for run in runs):
+        return first
+    return np.array(list(dict.fromkeys(name for run in runs for name in run.id)), object)
+
+
+def _rows(run: Results, ids: Texts) -> Ints:
+    if run.id is ids or (len(run.id) == len(ids) and np.array_equal(run.id, ids)):
+        return np.arange(len(ids), dtype=np.int64)
+    known = run.rows
+    return np.array([known.get(name, -1) for name in ids], np.int64)
+
+
+def _taken(column: Texts, rows: Ints) -> Texts:
+    """The column at these rows, empty text where there is none."""
+    if not len(column):
+        return np.full(len(rows), "", object)
+    return np.asarray(np.where(rows >= 0, column[rows], ""), object)

@@ -1,0 +1,109 @@
+"""Ceilings: what they count, and the cache they are kept in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from emobench.errors import UnsupportedError
+from emobench.measurement import ceilings
+
+
+@pytest.fixture(autouse=True)
+def _short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(ceilings, "_SECONDS_EACH", 0.01)
+
+
+def cache_file(folder: Path) -> Path:
+    (path,) = (folder / "ceilings").iterdir()
+    return path
+
+
+def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second call reads the cache and times nothing; ``refresh`` measures anew."""
+    first = ceilings.measured_ceilings("cpu", torch.float32)
+    assert min(first.flops_per_second, first.bytes_per_second, first.overhead_seconds_per_operator) > 0
+    assert (first.dtype, first.threads) == ("float32", torch.get_num_threads())
+
+    def no_measuring(*_: object) -> float:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(ceilings, "_matrix_rate", no_measuring)
+    assert ceilings.measured_ceilings("cpu", torch.float32) == first
+    with pytest.raises(AssertionError, match="measured again"):
+        ceilings.measured_ceilings("cpu", torch.float32, refresh=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: "",
+        lambda content: content[: len(content) // 2],
+        lambda content: "[]",
+        lambda content: json.dumps({**json.loads(content), "bytes_per_second": 0.0}),
+        lambda content: json.dumps({**json.loads(content), "flops_per_second": float("nan")}),
+        lambda content: json.dumps({**json.loads(content), "torch_version": "1.0"}),
+        lambda content: json.dumps({**json.loads(content), "layout": 0}),
+        lambda content: json.dumps({key: value for key, value in json.loads(content).items() if key != "dtype"}),
+    ],
+)
+def test_a_cache_file_that_cannot_be_used_is_measured_anew(
+    spoil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off, of another shape, with impossible figures or of another release: replaced, never used."""
+    for name, value in (("_matrix_rate", 3e9), ("_copy_rate", 2e9), ("_operator_overhead", 1e-6)):
+        monkeypatch.setattr(ceilings, name, lambda *_, value=value: value)
+    kept = ceilings.measured_ceilings("cpu", torch.float32)
+    path = cache_file(tmp_path)
+    good = path.read_text()
+    path.write_text(spoil(good))
+    assert ceilings.measured_ceilings("cpu", torch.float32) == kept
+    assert path.read_text() == good
+
+
+def test_dtype_and_threads_have_figures_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another dtype or thread count is another file, and torch's thread count is left as it was."""
+    monkeypatch.setattr(ceilings, "_matrix_rate", lambda _device, dtype: float(dtype.itemsize))
+    before = torch.get_num_threads()
+    two = ceilings.measured_ceilings("cpu", torch.float32, threads=before + 1)
+    half = ceilings.measured_ceilings("cpu", torch.bfloat16)
+    assert torch.get_num_threads() == before
+    assert (two.threads, two.flops_per_second, half.threads, half.flops_per_second) == (before + 1, 4, before, 2)
+    assert len(list((tmp_path / "ceilings").iterdir())) == 2
+
+
+def test_what_the_rates_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy counts bytes read and bytes written; a product of n x n matrices 2 n^3 FLOPs; overhead is per call."""
+    monkeypatch.setattr(ceilings, "_fastest", lambda *_args, **_kwargs: 0.5)
+    monkeypatch.setattr(ceilings, "_seconds", lambda *_args, **_kwargs: 0.06)
+    monkeypatch.setattr(ceilings, "free_memory_bytes", lambda _device: 2**40)
+    assert ceilings._copy_rate("cpu", 2**10) == 2 * 2**26 / 0.5
+    assert ceilings._matrix_rate("cpu", torch.float32) == 2 * 256**3 / 0.5
+    assert ceilings._operator_overhead("cpu") == 0.5
+
+
+def test_a_copy_leaves_most_of_the_memory_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With little free memory the copy is a sixteenth of it."""
+    monkeypatch.setattr(ceilings, "_fastest", lambda *_args, **_kwargs: 1.0)
+    monkeypatch.setattr(ceilings, "free_memory_bytes", lambda _device: 2**28)
+    assert ceilings._copy_rate("cpu", 2**30) == 2 * 2**24
+
+
+def test_errors_name_the_device_and_the_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is not there and a dtype without a matrix product are told apart."""
+    with pytest.raises(UnsupportedError, match=r"dtype torch\.int8 cannot be measured"):
+        ceilings.measured_ceilings("cpu", torch.int8)
+    monkeypatch.setattr(ceilings, "find_device", lambda _kind: None)
+    with pytest.raises(UnsupportedError, match="ceilings of 'mps' cannot be measured; this machine has no such device"):
+        ceilings.measured_ceilings("mps", torch.float32)
+
+
+def test_the_last_level_cache_is_known_or_said_to_be_assumed() -> None:
+    """A positive size with its source."""
+    size, source = ceilings.last_level_cache("cpu")
+    assert size >= 2**16
+    assert source in {"system", "assumed"}

@@ -1,0 +1,58 @@
+"""Figures of raw rounds, against numpy, scipy and the comparison that reads them."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from emobench.analysis.latency import summarize_rounds, variance_inflation
+from emobench.records.rounds import FIGURES, order_rank, summarize
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 30, 101])
+def test_figures_are_numpys(n: int) -> None:
+    """Median, quartile distance and median deviation of each row are those of numpy on that row alone."""
+    block = RNG.lognormal(0, 0.3, (4, n))
+    found = summarize(block)
+    assert tuple(found) == FIGURES
+    for row, values in enumerate(block):
+        assert found["median"][row] == np.median(values)
+        assert found["iqr"][row] == pytest.approx(np.subtract(*np.quantile(values, (0.75, 0.25))))
+        assert found["mad"][row] == pytest.approx(np.median(np.abs(values - np.median(values))))
+
+
+@pytest.mark.parametrize("n", range(6, 200, 7))
+def test_the_interval_is_the_tightest_that_covers_95_percent(n: int) -> None:
+    """The rank's coverage is 95 % or more and that of the next rank is not."""
+    rank = order_rank(n)
+    assert 1 - 2 * binom.cdf(rank - 1, n, 0.5) >= 0.95
+    assert 1 - 2 * binom.cdf(rank, n, 0.5) < 0.95
+
+
+def test_no_interval_below_six_rounds() -> None:
+    """Five rounds cannot hold the median with 95 %: there is no interval rather than a wrong one."""
+    assert np.isnan(summarize(RNG.random((1, 5)) + 1)["low"]).all()
+    assert np.isfinite(summarize(RNG.random((1, 6)) + 1)["low"]).all()
+
+
+@pytest.mark.parametrize("n", [6, 13, 30, 200])
+def test_a_comparison_can_be_made_from_the_figures(n: int) -> None:
+    """Interval and correlation give the scale and the effective rounds that the comparison takes from raw rounds."""
+    from scipy.special import bdtr, ndtri
+
+    walk = np.cumsum(RNG.normal(0, 0.01, (5, n)), axis=1) + RNG.normal(0, 0.02, (5, n))
+    block = 0.1 * np.exp(walk)
+    figures, wanted = summarize(block), summarize_rounds(block)
+    quantile = -float(ndtri(bdtr(order_rank(n) - 1, n, 0.5)))
+    scale = np.log(figures["high"] / figures["low"]) / (2 * quantile) * np.sqrt(n)
+    assert scale == pytest.approx(wanted.scale)
+    r = np.clip(figures["lag1"] + (1 + 3 * figures["lag1"]) / n, 0, 0.95)
+    assert (1 + r) / (1 - r) == pytest.approx(variance_inflation(np.log(block)))
+
+
+def test_constant_rounds_are_not_correlated() -> None:
+    """Rounds that are all alike give a spread and a correlation of 0, not NaN."""
+    found = summarize(np.full((2, 10), 0.5))
+    assert found["lag1"].tolist() == found["mad"].tolist() == [0.0, 0.0]
+    assert found["low"].tolist() == [0.5, 0.5]
