@@ -44,6 +44,10 @@ from emobench.reports.words import (
 
 FILTERS = ("model", "dataset", "method", "precision", "device", "batch_size", "status")
 """Axes that the table of cases is filtered by."""
+MOST_SWEEPS = 20
+"""Batch sweeps that are shown; the report has all."""
+MOST_CHARTS = 60
+"""Charts of one sort, as in the report."""
 COUNTED = ("parameters", "steps")
 """Units of things that are counted."""
 
@@ -92,8 +96,10 @@ def runs_html(entries: Sequence[Entry]) -> str:
 def summary_html(content: Content) -> str:
     """The questions a reader asks first, with their answers; then where the run was made."""
     parts = [marks.pairs(summary_lines(content)), marks.note(f"{INTERVALS} {OVERLAP}")]
-    for sweep, found in zip(content.sweeps, content.answers, strict=True):
+    for sweep, found in [*zip(content.sweeps, content.answers, strict=True)][:MOST_SWEEPS]:
         parts += [marks.heading(f"Batch size: {sweep_heading(sweep)}"), marks.pairs(answer_lines(sweep, found))]
+    left = len(content.sweeps) - MOST_SWEEPS
+    parts.append(marks.note(f"{left} more batch sweeps are in emobench report." if left > 0 else ""))
     if content.targets:
         rows = [
             (
@@ -125,11 +131,12 @@ def charts_of(content: Content) -> dict[str, Chart]:
     for group in content.overview.groups:
         if radar := radar_chart(group, radar_caption(group)):
             made.append(radar)
-    made += [bar_chart(item) for item in content.bars]
-    for start in range(0, len(content.sweeps), MOST_SERIES):
-        some = content.sweeps[start : start + MOST_SERIES]
+    made += [bar_chart(item) for item in content.bars[:MOST_CHARTS]]
+    shown = content.sweeps[:MOST_SWEEPS]
+    for start in range(0, len(shown), MOST_SERIES):
+        some = shown[start : start + MOST_SERIES]
         made += [*sweep_charts(some), *heat_charts(some)]
-    made += [chart for panel in content.curves for chart in curve_charts(panel)]
+    made += [chart for panel in content.curves[:MOST_CHARTS] for chart in curve_charts(panel)]
     found: dict[str, Chart] = {}
     for chart in made:
         found[_unused(_headed(chart), found)] = chart
@@ -242,5 +249,6 @@ def find_case(content: Content, case: object) -> Row | None:
 
 
 def case_charts(row: Row) -> list[Chart]:
-    """Training loss and validation accuracy of a case that was trained."""
-    return [chart for panel in curve_panels([row]) for chart in curve_charts(panel)]
+    """Training loss and validation accuracy of a case that was trained; a single point is no curve."""
+    charts = [chart for panel in curve_panels([row]) for chart in curve_charts(panel)]
+    return [chart for chart in charts if any(len(series["x"]) > 1 for series in chart.data)]
