@@ -15,6 +15,7 @@ def test_generation(
     case: Case, model: ModelSpec, precision: Precision, device: DeviceKind, batch_size: int, length: int | None
 ) -> None:
     """Time whole generations, and in between prefill and decoding apart; token counts are constant, so the work is."""
+    from emobench.measurement.clock import latency_metrics
     from emobench.measurement.forward import random_prompts
     from emobench.measurement.generation import Parts, cache_bytes, generate, whole_over_parts
     from emobench.models.load import load_causal_lm
@@ -32,6 +33,7 @@ def test_generation(
     whole = partial(generate, loaded.model, prompts, tokens)
     seconds = case.time(whole, before_each=parts)
     case.add([metric("kv_cache_bytes", cache_bytes(whole().cache))])
+    case.add(latency_metrics(seconds, samples=batch_size, tokens=batch_size * tokens))
     if seconds:
         case.add(parts.metrics(len(seconds)))
         case.details["whole_over_parts"] = round(whole_over_parts(seconds, parts), 4)

@@ -18,6 +18,7 @@ import numpy as np
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.goals import Goals, costs, judged
 from emobench.devices import find_device, synchronize, torch_dtype
+from emobench.errors import BrokenFileError, UnsupportedError
 from emobench.outcomes import Evaluation, FitOutcome, Metric, Status
 from emobench.progress import Progress
 from emobench.records.record import Record, checked, flat_mirrors, mean_over_seeds
@@ -263,7 +264,12 @@ class Case:
         self.progress.note("tracing")
         place = self.folder / "traces" / file_name(self.spec.id)
         dtype = torch_dtype(self.spec.precision)
-        found = trace_case(call, device=self.spec.device, dtype=dtype, folder=place, label=label)
+        try:
+            found = trace_case(call, device=self.spec.device, dtype=dtype, folder=place, label=label)
+        except (UnsupportedError, BrokenFileError) as error:
+            # What was timed before stands: a profiler that cannot see this device takes nothing from it.
+            self.note(f"not traced: {error}")
+            return
         self.details["trace"] = found.summary
         self.artifacts |= {
             f"trace_{name}": str((place / file).relative_to(self.folder)) for name, file in found.artifacts.items()

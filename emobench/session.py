@@ -42,6 +42,15 @@ SESSION = pytest.StashKey["Session"]()
 SPEC = pytest.StashKey[CaseSpec]()
 
 RUN_SCHEMA = 1
+NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "Failed to allocate memory",
+    "bfc_arena",
+    "BFCArena",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What torch's CPU allocator, ONNX Runtime and NVIDIA's libraries say when memory ran out."""
 ATTEMPTS = pytest.StashKey[list[str]]()
 """What disturbed each earlier attempt at a case."""
 AGAIN = pytest.StashKey[bool]()
@@ -261,10 +270,10 @@ class Session:
         self.progress.start(spec.id)
         if self.config.getoption("emo_download"):
             self.fetch_missing(spec)
-        if self.config.getoption("benchmark_cprofile", None) and spec.kind == "finetune":
+        if self.config.getoption("benchmark_cprofile", None) and spec.kind not in ("inference", "generation"):
             raise UnsupportedError(
-                "--benchmark-cprofile with a training case",
-                why="it would train once more, and add a seed to the results",
+                f"--benchmark-cprofile with a case of {spec.kind}",
+                why="it would do the work once more, and add a round to the results",
                 fix="leave it out, or take inference cases",
             )
         self.journal.started(spec.id)
@@ -310,7 +319,8 @@ class Session:
             earlier.append("; ".join(case.disturbances))
             self.progress.note(f"disturbed, measured once more: {earlier[-1]}")
             item.stash[AGAIN] = True
-            # pytest-benchmark leaves a row without data out of its table and its file.
+            # Out of pytest-benchmark's files by the one, out of its table by the other.
+            case.benchmark.has_error = True
             if case.benchmark.stats is not None:
                 case.benchmark.stats.stats.data.clear()
             return
@@ -421,8 +431,10 @@ class Session:
 
     def content(self) -> dict[str, Any]:
         """The run as pytest-benchmark's own hooks make it, with our part under the key ``emobench``."""
+        from emobench.records.secrets import redacted
+
         hook, config, machine = self.config.hook, self.config, self.machine_info
-        commit = hook.pytest_benchmark_generate_commit_info(config=config)
+        commit = redacted(hook.pytest_benchmark_generate_commit_info(config=config))
         hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit)
         output: dict[str, Any] = hook.pytest_benchmark_generate_json(
             config=config, benchmarks=self.benchmarks, include_data=True, machine_info=machine, commit_info=commit
@@ -443,13 +455,15 @@ class Session:
 
     def facts(self) -> dict[str, Any]:
         """What the session was."""
+        from emobench.records.secrets import redacted
+
         found: dict[str, Any] = {
             "version": __version__,
             "folder": str(self.folder.relative_to(self.storage)),
             "profile": self.profile.id,
             "seeds": list(self.seeds),
             "weights": self.weights,
-            "arguments": list(self.config.invocation_params.args),
+            "arguments": redacted(list(self.config.invocation_params.args)),
         }
         # What was left out on purpose is not missing at a gate, there and later.
         left_out, selection = self.deselected_ids(), self.selection()
@@ -520,17 +534,21 @@ def status_of(error: BaseException) -> Status:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the device or (a plain RuntimeError from torch's CPU allocator) on the host."""
+    """Whether memory ran out, on the device or on the host; several libraries say so in a plain exception's text."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    # A test's own ValueError may quote such words; these libraries raise RuntimeError or classes of their own.
+    of_a_library = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return of_a_library and any(words in str(error) for words in NO_MEMORY)
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and first line of an exception."""
-    text = next(iter(str(error).splitlines()), "")
+    """Kind and first line of an exception, without secrets of a known form."""
+    from emobench.records.secrets import redact
+
+    text = redact(next(iter(str(error).splitlines()), ""))
     return text if isinstance(error, NonFiniteLossError | DoesNotFitError) else f"{type(error).__name__}: {text}"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-import emobench.measurement.machine
-import emobench.measurement.rounds  # noqa: F401
+from emobench.session import is_out_of_memory
 from tests.test_plugin import GOOD, content, run, saved, suite  # noqa: F401
 
 DISTURBED = """
@@ -38,6 +38,14 @@ def test_a_disturbed_case_is_measured_again(suite: pytest.Pytester) -> None:  # 
     assert record["details"]["disturbed_attempts"] == ["a foreign process"]
     assert len(content(suite)["benchmarks"]) == 1
     assert str(result.stdout).count("test_good[") == 1
+
+
+def test_a_discarded_attempt_is_in_no_file(suite: pytest.Pytester) -> None:  # noqa: F811
+    """pytest-benchmark's own file of a run with a rerun holds the attempt that counts, and is written."""
+    body = DISTURBED.format(reasons=[["a foreign process"], []]) + GOOD
+    run(suite, body, LIMIT, "--benchmark-json=own.json").assert_outcomes(passed=1)
+    (row,) = json.loads((suite.path / "own.json").read_text())["benchmarks"]
+    assert row["extra_info"]["emobench"]["status"] == "ok"
 
 
 def test_a_case_that_stays_disturbed_is_invalid(suite: pytest.Pytester) -> None:  # noqa: F811
@@ -130,6 +138,72 @@ def test_sizes(case, model, precision, device, batch_size):
     assert record["reasons"] == ["MemoryError: no more", "largest batch that fitted: 8"]
 
 
+def test_a_trace_lies_in_the_runs_folder(suite: pytest.Pytester) -> None:  # noqa: F811
+    """``--emo-trace`` leaves files that are not empty and a verdict; without it nothing is profiled."""
+    body = """
+@one
+def test_traced(case, model, precision, device, batch_size):
+    import torch
+    factor = torch.ones(256, 256)
+    case.time(lambda: factor @ factor)
+    case.trace(lambda: factor @ factor, label="inference")
+"""
+    run(suite, body, "--emo-trace").assert_outcomes(passed=1)
+    (record,) = records(suite)
+    assert record["details"]["trace"]["verdict"] in {"compute-bound", "memory-bound", "input-bound", "overhead-bound"}
+    folder = suite.path / "results" / content(suite)["emobench"]["run"]["folder"]
+    assert len(record["artifacts"]) == 5
+    assert all((folder / path).stat().st_size > 0 for path in record["artifacts"].values())
+
+
+def test_a_device_the_profiler_cannot_see_keeps_its_times(suite: pytest.Pytester) -> None:  # noqa: F811
+    """A trace that cannot be made is a note in the record, not a failure of the case that was timed."""
+    body = """
+import emobench.measurement.trace as trace
+from emobench.errors import UnsupportedError
+
+def refuse(*arguments, **keywords):
+    raise UnsupportedError("inference cannot be traced", why="made so", fix="none")
+
+@one
+def test_untraced(case, model, precision, device, batch_size, monkeypatch):
+    monkeypatch.setattr(trace, "trace_case", refuse)
+    case.time(lambda: 1)
+    case.trace(lambda: 1, label="inference")
+"""
+    run(suite, body, "--emo-trace").assert_outcomes(passed=1)
+    (record,) = records(suite)
+    assert any(text.startswith("not traced: inference cannot be traced") for text in record["details"]["notes"])
+
+
+def test_no_secret_of_the_command_line_is_saved(suite: pytest.Pytester) -> None:  # noqa: F811
+    """An option's value and an exception's text may hold a token; the saved run does not."""
+    token = "hf_" + "A" * 30
+    body = f"""
+@one
+def test_leaky(case, model, precision, device, batch_size):
+    case.time(lambda: 1)
+    raise RuntimeError("refused for {token}")
+"""
+    run(suite, body, f"--override-ini=junit_suite_name={token}").assert_outcomes(failed=1)
+    assert token not in saved(suite)[-1].read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("onnxruntime: BFCArena::AllocateRawInternal Failed to allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("Failed to allocate memory is what the text says"), False),
+    ],
+)
+def test_memory_that_ran_out_is_told_by_its_words(error: Exception, memory: bool) -> None:
+    """Libraries say it in a plain exception; a test's own error that quotes them is another matter."""
+    assert is_out_of_memory(error) is memory
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -168,3 +242,5 @@ def test_axes_asked_for_select_cases(request: pytest.FixtureRequest) -> None:
     asked = ids("--emo-batch-sizes=2", "--emo-lengths=16", "--emo-backends=eager,compile")
     assert asked == [f"{start}-b2-t16", f"{start}-b2-t16-compile"]
     assert len(ids("--emo-sweep")) == 6 * 3 * 3
+    # The model takes 512 tokens: what would be cut is not offered under another name.
+    assert ids("--emo-batch-sizes=1", "--emo-lengths=512,513") == [f"{start}-b1-t512"]

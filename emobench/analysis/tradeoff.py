@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from emobench.analysis.pareto import on_front
 from emobench.analysis.rows import MEMORY, Pick, Row, batch_of, best_of, labels, overlap, weights
 from emobench.analysis.sweep import Measured
 
@@ -162,17 +163,11 @@ def _same_model(row: Row, other: Row) -> bool:
 
 def front(candidates: Sequence[Candidate], across: str) -> set[int]:
     """Indices of the Pareto front: no other case has at least this quality for less, or more quality for this much."""
-    order = sorted(
-        (index for index, item in enumerate(candidates) if across in item.costs),
-        key=lambda index: (candidates[index].costs[across].value, -candidates[index].quality.value),
-    )
-    found: set[int] = set()
-    best = float("-inf")
-    for index in order:
-        if candidates[index].quality.value > best:
-            best = candidates[index].quality.value
-            found.add(index)
-    return found
+    priced = [index for index, item in enumerate(candidates) if across in item.costs]
+    if not priced:
+        return set()
+    costs = [(-candidates[index].quality.value, candidates[index].costs[across].value) for index in priced]
+    return {index for index, stays in zip(priced, on_front(costs), strict=True) if stays}
 
 
 def _trade_off(candidates: Sequence[Candidate], across: str, best: Pick) -> Pick | None:

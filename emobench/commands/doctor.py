@@ -149,7 +149,8 @@ def extra_lines() -> list[str]:
     if len(lacking) <= _NAMED - 1:
         return texts
     whole = [text for text in texts if "run: pip install" not in text]
-    return [*whole, f'incomplete: {", ".join(lacking)}; run: pip install "emobench[{",".join(lacking)}]"']
+    # One name for all of them: a list of ten would be wider than the screen.
+    return [*whole, f'incomplete: {", ".join(lacking)}; run: pip install "emobench[all]", or the one you need']
 
 
 def extra_texts() -> Iterator[str]:

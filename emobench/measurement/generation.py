@@ -89,7 +89,7 @@ class Parts:
         return [
             metric("ttft_p50_seconds", float(np.median(first)), ci=median_interval(first), n=len(first)),
             metric("tpot_p50_seconds", tpot, ci=median_interval(each), n=len(each)),
-            metric("tokens_per_second", len(self.prompts_BT) / tpot, n=len(each)),
+            metric("decode_tokens_per_second", len(self.prompts_BT) / tpot, n=len(each)),
         ]
 
 

@@ -26,6 +26,10 @@ PILOT_ROUNDS = 7
 """Calls that show how long the call takes and how much it spreads."""
 
 MAX_ROUNDS = 1000
+"""Most rounds for a narrow interval."""
+
+MOST_ROUNDS = 10_000
+"""Most rounds for the least time: every one of them is kept, and a call of a fifth of a millisecond fills two seconds."""
 
 INTERVAL = 0.01
 """Half width of the median's 95 % interval, as a share of the median, that the rounds aim for."""
@@ -65,7 +69,7 @@ def plan_rounds(
     """Warm ``call`` up, time a pilot, and choose the rounds; ``call`` must synchronise its device.
 
     At least ``at_least`` rounds and ``seconds`` in all; more until the median's interval should be narrow enough, but
-    never more than :data:`MAX_ROUNDS` or ``at_most_seconds`` beyond the fewest.
+    for that alone never more than :data:`MAX_ROUNDS` or ``at_most_seconds``. Never more than :data:`MOST_ROUNDS`.
     """
     warmup_rounds, stable = warm_up(call)
     pilot = [_seconds(call) for _ in range(PILOT_ROUNDS)]
@@ -122,8 +126,11 @@ def choose_rounds(
     rounds = wanted[reason]
     caps: dict[Reason, int] = {"most rounds": MAX_ROUNDS, "longest time": math.floor(at_most_seconds / median)}
     cap: Reason = min(caps, key=lambda name: caps[name])
-    if rounds > max(caps[cap], at_least):
-        rounds, reason = max(caps[cap], at_least), cap
+    bound = max(caps[cap], at_least, min(wanted["shortest time"], MOST_ROUNDS))
+    if bound == MOST_ROUNDS:
+        cap = "most rounds"
+    if rounds > bound:
+        rounds, reason = bound, cap
     return RoundPlan(
         rounds=rounds,
         reason=reason,

@@ -24,6 +24,7 @@ class Usage:
 
     host_start: int = 0
     host_peak: int | None = None
+    device_allocated: int | None = None
     device_peak: int | None = None
     device_reserved: int | None = None
 
@@ -33,6 +34,8 @@ class Usage:
         if self.host_peak is not None:
             found.append(metric("host_memory_peak_bytes", self.host_peak))
             found.append(metric("host_memory_growth_bytes", max(0, self.host_peak - self.host_start)))
+        if self.device_allocated is not None:
+            found.append(metric("device_memory_allocated_bytes", self.device_allocated))
         if self.device_peak is not None:
             found.append(metric("device_memory_peak_bytes", self.device_peak))
         if self.device_reserved is not None:
@@ -57,6 +60,7 @@ def watch_memory(device: DeviceKind) -> Iterator[Usage]:
     finally:
         usage.host_peak = _host_peak() if resettable else None
         if device == "cuda":
+            usage.device_allocated = int(torch.cuda.memory_allocated())
             usage.device_peak = int(torch.cuda.max_memory_allocated())
             usage.device_reserved = int(torch.cuda.max_memory_reserved())
         elif device == "mps":

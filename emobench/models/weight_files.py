@@ -6,16 +6,17 @@ import os
 from pathlib import Path
 
 from emobench.models.locate import locate
+from emobench.models.locate import weight_files as files_of
 from emobench.specs import ModelSpec
 
 
 def weight_files(spec: ModelSpec) -> tuple[Path, ...]:
-    """The row's safetensors files on this machine.
+    """The row's safetensors files on this machine: those its index names, where it has one.
 
     Raises:
         NotOnMachineError: the row is not on this machine.
     """
-    return tuple(sorted(locate(spec).path.glob("*.safetensors")))
+    return tuple(sorted(files_of(locate(spec).path)))
 
 
 def disk_bytes(files: tuple[Path, ...]) -> int:

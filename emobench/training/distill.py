@@ -72,8 +72,8 @@ def distillation_loss(
 
     ``s * T^2 * KL(teacher || student)`` of the distributions at temperature T (Hinton et al. 2015), ``(1 - s)`` times
     the cross-entropy of the labels, and ``hidden_weight`` times the mean squared difference of the hidden states over
-    width, real tokens and pairs. ``hidden`` are pairs (student, teacher) of shape (B, T, E), or (B, 1, E) where a layer
-    computed its first token alone.
+    width, real tokens and pairs. ``hidden`` are pairs (student, teacher) of shape (B, T, E); where either computed its
+    first token alone, (B, 1, E), the two are compared in that token.
     """
     heat = settings.temperature
     student, teacher = student_BK.float(), teacher_BK.float()
@@ -83,8 +83,10 @@ def distillation_loss(
     hard = nn.functional.cross_entropy(student, labels_B, reduction="sum")
     loss = settings.soft_share * heat**2 * soft + (1 - settings.soft_share) * hard
     for ours, theirs in hidden:
-        apart_BT = (ours.float() - theirs.float()).square().mean(dim=-1)
-        real_BT = torch.ones_like(apart_BT) if apart_BT.shape[1] == 1 else mask_BT.to(apart_BT.dtype)
+        # A student's last layer may follow a layer in the teacher's middle, which has every token.
+        tokens = min(ours.shape[1], theirs.shape[1])
+        apart_BT = (ours[:, :tokens].float() - theirs[:, :tokens].float()).square().mean(dim=-1)
+        real_BT = torch.ones_like(apart_BT) if tokens == 1 else mask_BT.to(apart_BT.dtype)
         per_example = (apart_BT * real_BT).sum(dim=1) / real_BT.sum(dim=1)
         loss = loss + settings.hidden_weight / len(hidden) * per_example.sum()
     return loss / items

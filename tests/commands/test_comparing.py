@@ -101,8 +101,8 @@ def test_limits_of_the_project_count(project: Path) -> None:
 
 def test_a_limit_that_gates_nothing_is_said(project: Path) -> None:
     """A metric that no case of the baseline has."""
-    found = call("gate", "main", "0003", *LIMITS, "--limit", "energy_joules:5%")
-    assert "no case is gated by: energy_joules (5%)" in found.output
+    found = call("gate", "main", "0003", *LIMITS, "--limit", "energy_joules_per_sample:5%")
+    assert "no case is gated by: energy_joules_per_sample (5%)" in found.output
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_metrics_wait_for_the_device(decoder: LlamaForCausalLM, monkeypatch: pyt
     found = {item.name: item for item in parts.metrics(6)}
     assert found["ttft_p50_seconds"].value >= 0.03
     assert found["tpot_p50_seconds"].value >= 0.01
-    assert found["tokens_per_second"].value == pytest.approx(2 / found["tpot_p50_seconds"].value)
+    assert found["decode_tokens_per_second"].value == pytest.approx(2 / found["tpot_p50_seconds"].value)
     assert found["ttft_p50_seconds"].ci is not None
     assert found["ttft_p50_seconds"].n == 6
 

@@ -26,7 +26,9 @@ def test_the_bound_that_decides_is_named() -> None:
     assert choose(spread).reason == "interval"
     assert choose([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07]).reason == "longest time"
     assert choose([1e-6] * 7).reason == "most rounds"
-    assert choose([1e-6] * 7).rounds == rounds.MAX_ROUNDS
+    assert choose([1e-6] * 7).rounds == rounds.MOST_ROUNDS
+    # The least time is kept where the cap on rounds for a narrow interval would cut it.
+    assert (choose([0.0005] * 7).rounds, choose([0.0005] * 7).reason) == (4000, "shortest time")
 
 
 @given(
@@ -38,8 +40,10 @@ def test_the_bound_that_decides_is_named() -> None:
 def test_bounds_hold(pilot: list[float], at_least: int, seconds: float, interval: float) -> None:
     """Never fewer rounds than asked; never more than the cap unless the fewest asked are."""
     plan = choose(pilot, at_least=at_least, seconds=seconds, interval=interval)
-    assert at_least <= plan.rounds <= max(rounds.MAX_ROUNDS, at_least)
-    assert plan.rounds == at_least or plan.rounds * np.median(pilot) <= 8.0 + 1e-9
+    median = float(np.median(pilot))
+    assert at_least <= plan.rounds <= rounds.MOST_ROUNDS
+    assert plan.rounds >= min(seconds / median, rounds.MOST_ROUNDS)
+    assert plan.rounds == at_least or plan.rounds * median <= max(8.0, seconds + median) + 1e-9
 
 
 def test_the_interval_comes_out_as_planned() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import warnings
@@ -28,7 +29,9 @@ def test_a_notebook_runs_from_top_to_bottom(name: str, monkeypatch: pytest.Monke
 
         notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
         settings = {"metadata": {"path": str(FOLDER)}}
-        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=settings).execute()
+        client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=settings)
+        # Its own execute() leaves an event loop open, which a later test would be blamed for.
+        asyncio.run(client.async_execute())
     told = [out["text"] for cell in notebook.cells for out in cell.get("outputs", ()) if out["output_type"] == "stream"]
     pictures = [out for cell in notebook.cells for out in cell.get("outputs", ()) if "image/png" in out.get("data", {})]
     assert told

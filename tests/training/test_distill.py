@@ -171,3 +171,15 @@ def test_an_unknown_architecture_is_named() -> None:
     """phi3 is in no table of layers: refused by name."""
     with pytest.raises(UnsupportedError, match="distillation does not know the architecture 'phi3'"):
         make_student(teacher("phi-3-mini").model, HALF)
+
+
+def test_a_first_token_is_compared_with_the_first_token() -> None:
+    """A last layer has one token; where it follows a layer in the middle, the teacher's other tokens do not count."""
+    torch.manual_seed(0)
+    ours, theirs, labels = torch.randn(3, 1, 8), torch.randn(3, 5, 8), torch.tensor([0, 1, 1])
+    student, taught, mask = torch.randn(3, 2), torch.randn(3, 2), torch.ones(3, 5, dtype=torch.long)
+    whole, first = (
+        distillation_loss(student, taught, labels, [(ours, wanted)], mask, HALF, items=3)
+        for wanted in (theirs, theirs[:, :1])
+    )
+    assert torch.equal(whole, first)
