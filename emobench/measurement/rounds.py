@@ -29,7 +29,7 @@ MAX_ROUNDS = 1000
 """Most rounds for a narrow interval."""
 
 MOST_ROUNDS = 10_000
-"""Most rounds for the least time: every one of them is kept, and a call of a fifth of a millisecond fills two seconds."""
+"""Most rounds for the least time: every one is kept, and a call of a fifth of a millisecond fills two seconds."""
 
 INTERVAL = 0.01
 """Half width of the median's 95 % interval, as a share of the median, that the rounds aim for."""

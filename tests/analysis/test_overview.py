@@ -32,7 +32,7 @@ def scored(name: str, accuracy: float, seconds: float, **case: Any) -> Record:
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.one_of(st.none(), st.integers(1, 6))), max_size=12))
 def test_the_front_holds_exactly_the_cases_that_none_dominates(points: list[tuple[int, int | None]]) -> None:
-    """Against the definition: no other case is at least as good in both and better in one; equal cases are there together."""
+    """Against the definition: no other case is as good in both and better in one; equal cases are there together."""
     candidates = [a_candidate(quality, cost) for quality, cost in points]
     found = front(candidates, LATENCY)
     known = [(quality, cost) for quality, cost in points if cost is not None]
