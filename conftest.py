@@ -1,8 +1,12 @@
 """The axes of the benchmarks; options and the ``case`` fixture come from the installed plugin."""
 
+from pathlib import Path
+
 import pytest
 
 from emobench.plugin import has_case, session_of
+
+ALONE_BY_OPTION = Path(__file__).parent / "benchmarks" / "test_distributed.py"
 
 # The axes come last: they import the others, which pytest must have seen by then to rewrite their assertions.
 pytest_plugins = [
@@ -10,12 +14,19 @@ pytest_plugins = [
     "fixtures.batch_sizes",
     "fixtures.datasets",
     "fixtures.devices",
+    "fixtures.launches",
     "fixtures.lengths",
     "fixtures.methods",
     "fixtures.models",
     "fixtures.precisions",
     "fixtures.axes",
+    "fixtures.run_table",
 ]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Cases of several processes are there where an option asks for them."""
+    return True if collection_path == ALONE_BY_OPTION and session_of(config).launch is None else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -26,7 +26,15 @@ def test_evaluation(
     A model without a classifier's head is trained before, at the profile's size; rows it saw are left out.
     """
     from emobench.evaluation.stream import evaluate_stream
-    from emobench.streaming import classifier, keep_evaluation, open_rows, showing, try_budgets, writing_predictions
+    from emobench.streaming import (
+        classifier,
+        keep_evaluation,
+        open_rows,
+        showing,
+        trace_answers,
+        try_budgets,
+        writing_predictions,
+    )
 
     rows = open_rows(case)
     ready = classifier(case, rows)
@@ -39,6 +47,7 @@ def test_evaluation(
 
     (found,) = case.measure(evaluate, prepare=lambda seed: ready)
     keep_evaluation(case, rows, ready, found)
+    trace_answers(case, rows, ready, budget)
 
 
 MANY_ROWS = 369_475

@@ -7,8 +7,11 @@ plugin, which sees the exceptions.
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +22,10 @@ from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.goals import Goals, costs, judged
 from emobench.devices import find_device, synchronize, torch_dtype
 from emobench.errors import BrokenFileError, UnsupportedError
-from emobench.outcomes import Evaluation, FitOutcome, Metric, Status
+from emobench.keys import deciding_versions
+from emobench.outcomes import Evaluation, FitOutcome, Metric, Status, metric
+from emobench.predicted import predicted_memory
+from emobench.preflighting import check_running
 from emobench.progress import Progress
 from emobench.records.record import Record, checked, flat_mirrors, mean_over_seeds
 from emobench.specs import CaseSpec
@@ -30,10 +36,15 @@ if TYPE_CHECKING:
 
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
+    from emobench.leases import Lease
+    from emobench.measurement.machine import Counters
     from emobench.measurement.usage import Usage
     from emobench.models.backends import Prepared
     from emobench.models.load import LoadedModel
     from emobench.training.fit import FitPlan
+
+CHECKPOINT_SECONDS = 60.0
+"""Least time between two checkpoints of a training."""
 
 Ready = TypeVar("Ready")
 Result = TypeVar("Result")
@@ -54,6 +65,9 @@ class Case:
         save_models: bool = False,
         tracing: bool = False,
         goals: Goals | None = None,
+        plan_key: str = "",
+        lease: Lease | None = None,
+        silenced: Collection[str] = (),
     ) -> None:
         self.spec = spec
         self.benchmark = benchmark
@@ -62,6 +76,12 @@ class Case:
         self.save_models = save_models
         self.tracing = tracing
         self.goals = goals or Goals()
+        self.plan_key = plan_key
+        self.lease = lease
+        self.silenced = silenced
+        """Preflight checks that are not asked."""
+        self.kept = False
+        """True once a record of it is kept."""
         self.details: dict[str, Any] = {}
         self.artifacts: dict[str, str] = {}
         self.reasons: list[str] = []
@@ -69,12 +89,16 @@ class Case:
         self.model_revision = ""
         self.settled = False
         """True once the timed part has ended without an exception: only then is its time worth keeping."""
+        self.went_on = False
+        """True where a training went on from an earlier session's checkpoint: its time is not that of a training."""
         self.disturbances: list[str] = []
         """What makes the timed part invalid although nothing raised; another try may do better."""
         self._per_seed: dict[int, list[Metric]] = {}
         self._predictions: list[tuple[int, Evaluation]] = []
         self._material: Material
         self._trained: LoadedModel | None = None
+        self._held_bytes: int | None = None
+        """What device (CPU: process) held before the latest model was loaded."""
 
     def add(self, metrics: Sequence[Metric], *, seed: int | None = None) -> None:
         """Keep metrics of one seed (the first one where the case has no seeds to tell apart)."""
@@ -89,23 +113,28 @@ class Case:
     def material(self) -> Material:
         """The case's encoded splits: random tokens for random weights, else its data set under its model's tokenizer.
 
-        Errors as in :func:`emobench.data.prepare.load_splits`: bad rows are found before any model is loaded.
+        Errors as in :func:`emobench.data.prepare.load_splits`: bad rows are found before any model is loaded; and as in
+        :func:`emobench.preflighting.check_running`.
         """
         from emobench.data.material import encode_splits, random_material
         from emobench.data.prepare import load_splits
+        from emobench.data.profiling import profile_splits
         from emobench.models.load import load_tokenizer
 
-        spec = self.spec
+        spec, data = self.spec, None
         if spec.weights == "random":
             made = random_material(spec.model, spec.profile)
         else:
             assert spec.dataset is not None
             splits = load_splits(spec.dataset, profile=spec.profile, seed=spec.train.split_seed)
             tokenizer = load_tokenizer(spec.model, progress=self.progress.note)
-            made = encode_splits(splits, tokenizer, max_length=min(spec.profile.max_length, spec.model.context))
+            longest = min(spec.profile.max_length, spec.model.context)
+            made = encode_splits(splits, tokenizer, max_length=longest)
+            data = profile_splits(splits, tokenizer, dataset=spec.dataset.id, max_length=longest, material=made)
         self._material = made
         self.data_fingerprint = made.fingerprint
         self.details["data"] = made.facts
+        check_running(self, data)
         return made
 
     def head(self) -> dict[str, Any]:
@@ -145,13 +174,40 @@ class Case:
         from emobench.training.fit import plan_for
 
         material = self._material
-        return plan_for(self.spec, seed=seed, pad_id=material.pad_id, padding_side=material.padding_side)
+        plan = plan_for(self.spec, seed=seed, pad_id=material.pad_id, padding_side=material.padding_side)
+        return self.with_checkpoints(plan)
+
+    def with_checkpoints(self, plan: FitPlan, *, label: str = "") -> FitPlan:
+        """The plan with checkpoints beside the journal; it goes on from the last complete one that is there.
+
+        ``label`` tells the trainings of one case apart.
+        """
+        from emobench.training.checkpoint import newest_complete
+
+        if not self.plan_key:
+            return plan
+        place = self.checkpoints / f"{label}seed{plan.seed}"
+        resume = newest_complete(place) is not None
+        return replace(plan, folder=place, checkpoint_seconds=CHECKPOINT_SECONDS, resume=resume)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where an interrupted training of this case left its checkpoints; another case has another folder."""
+        return self.folder / "checkpoints" / self.plan_key
+
+    def forget_checkpoints(self) -> None:
+        """Remove the checkpoints of a case that has ended: it is not gone on with."""
+        if self.plan_key and self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)
 
     def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
         """Keep everything one seed gave; quality of random weights is left out, it means nothing."""
         self._trained = loaded if self.save_models else None
         self.describe_model(loaded, seed=seed)
         self.add(fitted.metrics(), seed=seed)
+        if fitted.resumed_at is not None:
+            self.went_on = True
+            self.note(f"seed {seed} went on from step {fitted.resumed_at} of an interrupted session: not timed")
         timing = [item for item in scored.metrics if item.name.startswith("evaluate_")]
         self.add(timing if self.spec.weights == "random" else scored.metrics, seed=seed)
         curve = self.details.setdefault("training", [])
@@ -196,13 +252,20 @@ class Case:
             if learnable and len(self._material.train) >= 1000 and accuracy.ci is not None:
                 assert accuracy.ci[0] > majority, f"seed {seed}: accuracy {accuracy.value:.3f}, majority {majority:.3f}"
 
-    def measure(self, work: Callable[[Ready, int], Result], *, prepare: Callable[[int], Ready]) -> list[Result]:
+    def measure(
+        self, work: Callable[[Ready, int], Result], *, prepare: Callable[[int], Ready], elsewhere: bool = False
+    ) -> list[Result]:
         """Time ``work(prepare(seed), seed)`` once a seed, one pytest-benchmark round each; ``prepare`` is not timed.
 
         The memory peaks are the kernel's and the allocator's own high-water marks: nothing samples inside the round.
+        What disturbed a round is found from counters read before and after it. ``elsewhere`` is for work in other
+        processes, whose peaks the caller adds.
         """
+        from emobench.measurement.machine import read_counters
+
         seeds = iter(self.spec.seeds)
         results: list[Result] = []
+        counters: list[Counters] = []
         watched = contextlib.ExitStack()
 
         def setup() -> tuple[tuple[list[Ready], int], dict[str, Any]]:
@@ -210,7 +273,9 @@ class Case:
             seed = next(seeds)
             # A list, emptied by the round: pytest-benchmark holds a round's arguments while the next is prepared.
             box = [prepare(seed)]
-            watched.enter_context(self.watching(seed))
+            if not elsewhere:
+                watched.enter_context(self.watching(seed))
+            counters.append(read_counters(self.spec.device))
             return (box, seed), {}
 
         def timed(box: list[Ready], seed: int) -> None:
@@ -218,7 +283,9 @@ class Case:
             synchronize(self.spec.device)
 
         def teardown(box: list[Ready], seed: int) -> None:
+            after = read_counters(self.spec.device)
             watched.close()
+            self.judge_round(counters.pop(), after, seed)
             self.save_trained(seed)
 
         if self.benchmark.disabled:
@@ -231,8 +298,18 @@ class Case:
         # Closed here too: a round that raises has no teardown, and its peak is what "does not fit" reports.
         with watched:
             self.benchmark.pedantic(timed, setup=setup, teardown=teardown, rounds=len(self.spec.seeds))
-        self.settled = True
+        self.settled = not self.went_on
+        self.benchmark.has_error = self.went_on  # out of pytest-benchmark's files and table
         return results
+
+    def judge_round(self, before: Counters, after: Counters, seed: int) -> None:
+        """Keep the machine's counters of one seed's round, and what they show to have disturbed it."""
+        from emobench.measurement.machine import disturbances, facts
+
+        self.details.setdefault("machine", []).append({"seed": seed, **facts(before, after)})
+        if self.spec.profile.spread_limit is not None:
+            found = disturbances(before, after, device=self.spec.device)
+            self.disturbances += [f"{text}, seed {seed}" if len(self.spec.seeds) > 1 else text for text in found]
 
     def load(self, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
         """Load a model cold and warm, see :func:`emobench.timing.load`."""
@@ -297,17 +374,25 @@ class Case:
         finally:
             if usage is not None:
                 self.add(usage.metrics(), seed=seed)
+                if self._held_bytes is not None and (peak := usage.peak(self.spec.device)) is not None:
+                    self.add([metric("memory_taken_bytes", max(0, peak - self._held_bytes))], seed=seed)
 
     def release_memory(self) -> None:
         """Give memory of earlier work back before a model is loaded, or what it held would count as taken."""
-        from emobench.measurement.usage import give_back_free_memory
+        from emobench.measurement.usage import give_back_free_memory, held_bytes
 
         give_back_free_memory(self.spec.device)
+        self._held_bytes = held_bytes(self.spec.device)
 
     def record(self, status: Status) -> Record:
         """The case's record as it stands; metrics that are not finite turn an ok case invalid."""
         summary = self.spec.summary()
-        summary["key"] = self.spec.key(data_fingerprint=self.data_fingerprint, model_revision=self.model_revision)
+        summary["key"] = self.spec.key(
+            data_fingerprint=self.data_fingerprint,
+            model_revision=self.model_revision,
+            versions=deciding_versions(self.spec),
+        )
+        summary["plan_key"] = self.plan_key or None
         summary["data_fingerprint"] = self.data_fingerprint or None
         summary["model_revision"] = self.model_revision or None
         per_seed = [self._per_seed[seed] for seed in self.spec.seeds if seed in self._per_seed]
@@ -315,6 +400,9 @@ class Case:
         if len(per_seed) > 1:
             details["per_seed"] = [{item.name: item.value for item in metrics} for metrics in per_seed]
         metrics = tuple(mean_over_seeds(per_seed)) if per_seed else ()
+        details["estimate"] = predicted = predicted_memory(self.spec, metrics, **self._as_it_ran())
+        if metrics and "total_bytes" in predicted:
+            metrics = (*metrics, metric("memory_estimate_bytes", predicted["total_bytes"]))
         price = self.goals.prices.get(self.spec.device)
         if price is not None:
             metrics = (*metrics, *costs(metrics, per_hour=price))
@@ -329,13 +417,24 @@ class Case:
                 status=status,
                 reasons=tuple(self.reasons),
                 artifacts=dict(self.artifacts),
-                environment=environment(self.spec),
+                environment=environment(self.spec, self.lease),
                 details=details,
             )
         )
 
+    def _as_it_ran(self) -> dict[str, Any]:
+        """What is known of the run that the memory estimate would else assume."""
+        material = getattr(self, "_material", None)
+        trained = self.details.get("training")
+        return {
+            "longest": int(material.train.lengths.max()) if material is not None and len(material.train) else None,
+            "attention": trained[-1].get("kernel") if isinstance(trained, list) and trained else None,
+        }
+
     def write_predictions(self) -> None:
         """Write each seed's predictions beside the journal and name the files in the record."""
+        if not self._predictions:
+            return  # importing what writes them takes a second
         from emobench.records.predictions import write_predictions
 
         for seed, scored in self._predictions:
@@ -379,8 +478,8 @@ def file_name(case_id: str) -> str:
     return case_id.replace("[", "__").rstrip("]")
 
 
-def environment(spec: CaseSpec) -> Mapping[str, Any]:
-    """Device, threads and the versions of the packages that decide a result."""
+def environment(spec: CaseSpec, lease: Lease | None = None) -> Mapping[str, Any]:
+    """Device, threads, cores, lease, and the versions of the packages that decide a result."""
     device = find_device(spec.device)
     assert device is not None
     return {
@@ -391,4 +490,6 @@ def environment(spec: CaseSpec) -> Mapping[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: version(name) for name in VERSIONS_THAT_MATTER},
+        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        **({"lease": lease.facts(), "shared": lease.shared} if lease else {}),
     }

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from emobench.errors import BaselineError, EmoBenchError, SpecError
+
+if TYPE_CHECKING:
+    from emobench.commands.running import Placement
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: a wrong name or option, anything else that went wrong, Ctrl-C. ``run`` and its like pass pytest's on."""
@@ -59,6 +62,13 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one size or training setting; may be repeated."),
 ]
 Extra = Annotated[list[str] | None, typer.Argument(metavar="PYTEST_ARGUMENTS", help="After --; passed on as they are.")]
+Isolate = Annotated[
+    bool, typer.Option("--isolate/--no-isolate", help="Each case in a fresh process, or all in one.", show_default=True)
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", help="End a case in its own process after so long; 4 hours, 0 for never."),
+]
 DeviceName = Annotated[
     str | None, typer.Option("--device", metavar="NAME", help="cpu, cuda or mps; the best one here if not given.")
 ]
@@ -130,12 +140,46 @@ def run(
     weights: WeightsKind = None,
     download: Download = False,
     settings: Settings = None,
+    isolate: Isolate = True,
+    time_limit: TimeLimit = None,
+    executor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Where cases run: local, ray or slurm; each in a fresh process.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Ray: auto or HOST:PORT of a cluster. Slurm: slurm or local."),
+    ] = None,
+    gpus_per_case: Annotated[float | None, typer.Option(metavar="N", help="GPUs of a case on cuda; 1.")] = None,
+    cpus_per_case: Annotated[int | None, typer.Option(metavar="N", help="Cores of a case elsewhere; 1.")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="model: the cases of a model share a process.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A parameter of submitit, as slurm_partition=gpu; may be repeated."),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Run the I-th of N equal parts; put together by emobench merge.")
+    ] = None,
 ) -> None:
-    """Run benchmark cases.
+    """Run benchmark cases, each in a process of its own.
 
-    pytest runs them, and its exit code is passed on; after Ctrl-C the exit code is 130.
+    pytest runs them, and its exit code is passed on; 11: a case was lost; 130 after Ctrl-C, 143 after a termination.
     """
-    _run_part(None, extra, select, mark, profile, seeds, slow, weights, download, settings)
+    from emobench.commands.running import Placement
+
+    placement = Placement(
+        isolate=isolate,
+        time_limit=time_limit,
+        executor=executor,
+        address=address,
+        gpus_per_case=gpus_per_case,
+        cpus_per_case=cpus_per_case,
+        group_by=group_by,
+        slurm=tuple(slurm or ()),
+        shard=shard,
+    )
+    _run_part(None, extra, select, mark, profile, seeds, slow, weights, download, settings, placement)
 
 
 @app.command()
@@ -148,11 +192,14 @@ def benchmark(
     weights: WeightsKind = None,
     download: Download = False,
     settings: Settings = None,
+    isolate: Isolate = True,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Run the inference and generation cases only."""
-    from emobench.commands.running import LATENCY
+    from emobench.commands.running import LATENCY, Placement
 
-    _run_part(LATENCY, extra, select, mark, profile, None, slow, weights, download, settings)
+    placement = Placement(isolate=isolate, time_limit=time_limit)
+    _run_part(LATENCY, extra, select, mark, profile, None, slow, weights, download, settings, placement)
 
 
 @app.command()
@@ -166,11 +213,14 @@ def train_all(
     weights: WeightsKind = None,
     download: Download = False,
     settings: Settings = None,
+    isolate: Isolate = True,
+    time_limit: TimeLimit = None,
 ) -> None:
     """Run the fine-tuning cases only."""
-    from emobench.commands.running import TRAINING
+    from emobench.commands.running import TRAINING, Placement
 
-    _run_part(TRAINING, extra, select, mark, profile, seeds, slow, weights, download, settings)
+    placement = Placement(isolate=isolate, time_limit=time_limit)
+    _run_part(TRAINING, extra, select, mark, profile, seeds, slow, weights, download, settings, placement)
 
 
 @app.command()
@@ -439,6 +489,193 @@ def dashboard(
     show_dashboard(find_place(), storage=storage, host=host, port=port, say=_say)
 
 
+@app.command()
+def init(
+    device: DeviceName = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="A data set by id, or a CSV, JSONL or Parquet file."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the texts of a file.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the labels of a file.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="finetune, inference or generation.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="A model of emobench models.")] = None,
+    method: Annotated[str | None, typer.Option(metavar="METHOD", help="full, lora or head.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="NAME", help="fp32, bf16, fp16, int8, int8-bnb or nf4.")
+    ] = None,
+    batch_size: Annotated[str | None, typer.Option(metavar="N", help="Examples of a step.")] = None,
+    profile: ProfileName = None,
+    epochs: Annotated[str | None, typer.Option(metavar="N", help="Passes over the training rows.")] = None,
+    learning_rate: Annotated[str | None, typer.Option(metavar="RATE", help="The peak.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N", help="Training seeds.")] = None,
+    tracking: Annotated[str | None, typer.Option(metavar="NAME", help="none, mlflow, tensorboard or trackio.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it here; the project's emobench.toml if not given.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Take the default of what is not given, and write.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say only what was written.")] = False,
+) -> None:
+    """Plan a run in ten steps and write emobench.toml.
+
+    Asks at a terminal what no flag answers. Without a terminal every flag has to be given, or --yes.
+    """
+    from emobench.commands.init import InitOptions, at_terminal, init, lacking_flags
+
+    flags = {
+        "device": device,
+        "data": data,
+        "text": text,
+        "label": label,
+        "task": task,
+        "model": model,
+        "method": method,
+        "precision": precision,
+        "batch-size": batch_size,
+        "profile": profile,
+        "epochs": epochs,
+        "learning-rate": learning_rate,
+        "seeds": seeds,
+        "tracking": tracking,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    if not yes and not at_terminal() and (lacking := lacking_flags(given)):
+        _say("\n".join(["there is no terminal to ask at; give these, or --yes for their defaults:", *lacking]))
+        raise typer.Exit(USAGE)
+    options = InitOptions(given=given, yes=yes, force=force, output=output, quiet=quiet)
+    if not init(options, say=typer.echo):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def check(
+    extra: Extra = None,
+    select: Select = None,
+    mark: Mark = None,
+    profile: ProfileName = None,
+    seeds: Seeds = None,
+    slow: Slow = False,
+    weights: WeightsKind = None,
+    settings: Settings = None,
+    silence: Annotated[
+        list[str] | None, typer.Option("--silence", metavar="NAME", help="Leave out this check; may be repeated.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write every finding of every case here.")
+    ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Put the fixes that change no result into emobench.toml, and show them.")
+    ] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Check nothing: compare predictions with saved runs, and keep corrections."),
+    ] = False,
+) -> None:
+    """Check what emobench run would do, without running it.
+
+    Takes the same cases, and says what does not fit, cannot work or will not give what was wanted, why, and what to
+    change. Exit code 1: a case cannot work as planned.
+    """
+    if calibrate:
+        from emobench.commands.calibrating import calibrate_project
+
+        typer.echo(calibrate_project(json_file))
+        return
+    from emobench.commands.checking import CheckOptions, check_matrix, check_text, fix_project, write_json
+    from emobench.commands.running import RunOptions
+
+    run_options = RunOptions(profile=profile, seeds=seeds, slow=slow, weights=weights, settings=tuple(settings or ()))
+    options = CheckOptions(
+        run=run_options, select=select, mark=mark, silence=tuple(silence or ()), extra=tuple(extra or ())
+    )
+    checked = check_matrix(options, say=_say)
+    if fix:
+        told = fix_project(checked, given=settings or ())
+        typer.echo(f"{told.text}\n")
+        checked = check_matrix(options, say=_say) if told.changed else checked
+    typer.echo(check_text(checked))
+    if json_file is not None:
+        write_json(json_file, checked)
+    if checked.stops:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def analyze(
+    given: Annotated[str, typer.Argument(metavar="PATH_OR_NAME", help="A file, a folder, or a data set.")],
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Count the tokens of this one; all-minilm-l6-v2 if it is here.")
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text", metavar="COLUMN", help="Column of texts, guessed if not given; repeated, all are joined."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of labels, guessed if not given.")] = None,
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Such as cp1252; utf-8 if not given.")] = None,
+    unit: Annotated[str, typer.Option(metavar="WHAT", help="A document of plain text is a line or a file.")] = "auto",
+    sample: Annotated[
+        float, typer.Option(metavar="PERCENT", help="Look at this share of the documents, 5 to 100.")
+    ] = 100,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the sample.")] = 0,
+    contexts: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Contexts in tokens to give the truncated share for.")
+    ] = None,
+    no_language: Annotated[
+        bool, typer.Option("--no-language", help="Do not tell languages; they take longest.")
+    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither use nor keep an earlier analysis.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the analysis here.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page of it here.")] = None,
+) -> None:
+    """Look at data before training on it.
+
+    Lengths in tokens and what each context cuts off, labels, quality, repetitions, language, kind of text, and what
+    that suggests. Nothing is downloaded and no model is loaded.
+    """
+    from emobench.commands.analyzing import AnalyzeOptions, numbers_of, show_analysis
+
+    options = AnalyzeOptions(
+        given=given,
+        model=model,
+        text=text or (),
+        label=label,
+        encoding=encoding,
+        unit=unit,
+        sample=sample,
+        seed=seed,
+        contexts=numbers_of(contexts),
+        language=not no_language,
+        cache=not no_cache,
+    )
+    show_analysis(options, json_file=json_file, html_file=html_file, say=_say, put=typer.echo)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Saved runs, or folders of runs.")],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of saved runs; the project's results if not given.")
+    ] = None,
+    allow_mixed_commits: Annotated[
+        bool, typer.Option("--allow-mixed-commits", help="Also runs of different commits or manifests.")
+    ] = False,
+) -> None:
+    """Make one run of several that ran parts of one matrix.
+
+    Refuses runs of other commits or profiles and cases with two results. Exit code 11: a case has no result.
+    """
+    from emobench.commands.merging import merge_runs
+    from emobench.commands.place import find_place
+
+    found = merge_runs(runs, find_place(), to=to, allow_mixed_commits=allow_mixed_commits)
+    typer.echo(found.text)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+
+
 def _run_part(
     only: str | None,
     extra: list[str] | None,
@@ -450,13 +687,15 @@ def _run_part(
     weights: str | None,
     download: bool,
     settings: list[str] | None,
+    placement: Placement,
 ) -> None:
     from emobench.commands.running import RunOptions, run_matrix
 
     options = RunOptions(
         profile=profile, seeds=seeds, slow=slow, weights=weights, download=download, settings=tuple(settings or ())
     )
-    raise typer.Exit(run_matrix(options, select=select, mark=mark, only=only, extra=extra or ()))
+    code = run_matrix(options, select=select, mark=mark, only=only, placement=placement, extra=extra or ())
+    raise typer.Exit(code)
 
 
 def _say(line: str) -> None:

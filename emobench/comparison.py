@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ROUNDS = 5
 """Timed evaluations of each model, after one of each that is thrown away."""
 
+TRACED_ROWS = 64
+"""Rows that a trace of the variant takes."""
+
 PROBABILITY_TOLERANCE = 0.02
 """Largest mean change of a row's probabilities that int8 may cause; beyond it the case is invalid."""
 
@@ -37,6 +40,7 @@ def compare(case: Case, original: LoadedModel, variant: LoadedModel, material: M
     Raises:
         ChangedAnswersError: a quantized variant answers differently beyond :data:`PROBABILITY_TOLERANCE`.
     """
+    from emobench.data.encode import first_rows
     from emobench.evaluation.labels import predict
 
     options = {name: value for name, value in case.scoring().items() if name != "class_names"}
@@ -46,6 +50,7 @@ def compare(case: Case, original: LoadedModel, variant: LoadedModel, material: M
     times = _time_in_turn(case, *calls)
     case.add(speed_metrics(*times, samples=len(material.test)))
     case.details["rounds_seconds"] = {"original": times[0], "variant": times[1]}
+    case.trace(partial(predict, variant.model, first_rows(material.test, TRACED_ROWS), **options), label="variant")
     if case.spec.weights == "random":
         return
     case.add(quality_metrics(before, after, material.class_names))

@@ -69,6 +69,10 @@ class BaselineError(EmoBenchError, OSError):
     """A baseline that cannot be used, or a run that cannot become one. Nothing else is taken in its place."""
 
 
+class LostProcessError(EmoBenchError, ChildProcessError):
+    """A process of a case that runs in several has died or hangs; names its rank and exit code."""
+
+
 class MissingExtraError(EmoBenchError, ImportError):
     """An optional package that is not installed; made by ``extras.require``."""
 

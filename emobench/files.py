@@ -53,13 +53,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line to a journal and wait until the disk has it."""
+def append_line(path: Path, line: bytes, *, sync: bool = True) -> None:
+    """Append one line to a journal and wait until the disk has it; without ``sync`` only a power cut can lose it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as stream:
         stream.write(line.rstrip(b"\n") + b"\n")
         stream.flush()
-        os.fsync(stream.fileno())
+        if sync:
+            os.fsync(stream.fileno())
 
 
 def cache_folder(*parts: str) -> Path:

@@ -156,6 +156,8 @@ class Gate:
     base: Baseline | None
     storage: Path
     inconclusive: Choice = "pass"
+    notes: tuple[str, ...] = ()
+    """What is not gated, and why."""
     plan: Plan | None = None
     found: Judgment | None = None
     """All decisions, once the session has ended."""
@@ -216,7 +218,7 @@ class Gate:
 
         if self.found is None or self.plan is None:
             return []
-        lines = gate_lines(self.found, base=self.name)
+        lines = [*gate_lines(self.found, base=self.name), *self.notes]
         if self.plan.comparisons:
             tested = f"{self.plan.comparisons} comparisons" if self.plan.comparisons > 1 else "1 comparison"
             lines.append(f"intervals are those of {100 * self.plan.confidence:.6g} % (5 % over {tested})")
@@ -231,15 +233,15 @@ def find_gate(
     *,
     inconclusive: Choice = "pass",
 ) -> Gate | None:
-    """The gate that options and the table ``[gates]`` ask for; None without an option.
+    """The gate that options and the table ``[gates]`` ask for; None where they ask for nothing that can be gated.
+
+    Without a baseline the table's bounds count, and its tolerated changes do not: the gate's ``notes`` say so.
 
     Raises:
-        SpecError: a limit that cannot be read, or one on a change without a baseline.
+        SpecError: a limit that cannot be read, or an option's one on a change without a baseline.
         BaselineError: the baseline cannot be used.
     """
-    if not asked and baseline is None:
-        return None
-    limits = find_limits(table, asked)
+    limits, notes = find_limits(table, asked), []
     if baseline is None:
         if find_limits({}, asked).compares:
             raise SpecError(
@@ -247,9 +249,13 @@ def find_gate(
                 why="a change is one against something",
                 fix="add --emo-baseline NAME, or give a bound such as accuracy>=0.80",
             )
-        limits = find_limits({}, asked)
+        if not limits.bounds():
+            return None
+        if limits.compares:
+            notes.append("changes are not gated, there is no baseline: add --emo-baseline NAME")
+        limits = limits.bounds()
     base = None if baseline is None else find_base(baseline, storage)
-    return Gate(limits=limits, base=base, storage=storage, inconclusive=inconclusive)
+    return Gate(limits=limits, base=base, storage=storage, inconclusive=inconclusive, notes=tuple(notes))
 
 
 def index_of_case(

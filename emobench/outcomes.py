@@ -58,6 +58,8 @@ METRICS: Mapping[str, MetricKind] = {
     "device_memory_reserved_bytes": _kind("bytes", "lower", "Largest memory the allocator took from the device."),
     "host_memory_peak_bytes": _kind("bytes", "lower", "Largest resident memory of the process during the work."),
     "host_memory_growth_bytes": _kind("bytes", "lower", "That peak less the resident memory when the work began."),
+    "memory_taken_bytes": _kind("bytes", "none", "Peak of the device (CPU: host) less what was held before loading."),
+    "memory_estimate_bytes": _kind("bytes", "none", "The same as predicted from the case alone; see details."),
     "device_memory_allocated_bytes": _kind("bytes", "lower", "Memory held by tensors on the device after the work."),
     "disk_bytes": _kind("bytes", "lower", "Size of the model's weight files on disk."),
     "kv_cache_bytes": _kind("bytes", "lower", "Bytes of the keys and values kept at the end of a generation."),
@@ -136,14 +138,21 @@ class FitOutcome:
     stopped_early: bool = False
     kernel: str = ""
     """Attention implementation that was chosen."""
+    resumed_at: int | None = None
+    """Step of the checkpoint it went on from; its time is then only that of what was left to do."""
+    distribution: Mapping[str, Any] = field(default_factory=dict)
+    """What wrapped the model over several processes, asserted; empty for one process."""
 
     def metrics(self) -> list[Metric]:
-        """Time, throughput, loss and validation accuracy of the training."""
+        """Time, throughput, loss and validation accuracy of the training; no times of one that was resumed."""
         tail = list(self.losses)[-max(1, len(self.losses) // 10) :]
-        found = [
+        times = [
             metric("train_seconds", self.seconds),
             metric("train_samples_per_second", self.samples_seen / self.seconds),
             metric("train_tokens_per_second", self.tokens_seen / self.seconds),
+        ]
+        found = [
+            *(times if self.resumed_at is None else []),
             metric("train_steps", self.steps),
             metric("train_loss", sum(tail) / len(tail), n=len(tail)),
         ]

@@ -34,13 +34,16 @@ MARKERS = {
 }
 
 
+LOADS_MATERIAL = ("finetune", "shrink")
+"""Kinds of cases that read their data before anything else, and are checked with it in hand."""
+
 BASELINE_UNUSABLE = 12
 """Exit code where the baseline cannot be used."""
 
 CHECKED_EARLY = (
     *("emo_profile", "emo_seeds", "emo_set", "emo_target", "emo_price"),
-    *("emo_batch_sizes", "emo_lengths", "emo_backends"),
-    *("emo_baseline", "emo_gate"),
+    *("emo_batch_sizes", "emo_lengths", "emo_backends", "emo_processes", "emo_accelerate"),
+    *("emo_baseline", "emo_gate", "emo_resume", "emo_silence"),
 )
 """Options whose values are checked before anything is collected."""
 
@@ -63,6 +66,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--emo-batch-sizes", default=None, metavar="LIST", help="batch sizes of latency cases, such as 1,8,64")
     add("--emo-lengths", default=None, metavar="LIST", help="tokens of each input, such as 32,512; also prompts")
     add("--emo-backends", default=None, metavar="LIST", help="eager (default), compile, onnxruntime")
+    add("--emo-processes", type=int, default=None, metavar="N", help="processes of test_distributed's cases (DDP)")
+    add("--emo-accelerate", default=None, metavar="FILE", help="accelerate configuration of those cases")
     add("--emo-reruns", type=int, default=2, metavar="N", help="tries more for a disturbed latency case (default 2)")
     add("--emo-target", action="append", default=[], metavar="METRIC:VALUE", help="show whether a metric reaches it")
     add("--emo-price", type=float, default=None, metavar="AMOUNT", help="price of an hour of the device: shows costs")
@@ -80,6 +85,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="pass",
         help="what a gated case does that has too little data to decide (default pass)",
     )
+    add(
+        "--emo-resume",
+        nargs="?",
+        const="latest",
+        default=None,
+        metavar="FOLDER",
+        help="go on with a run: the newest unfinished one, else the newest, or the one named as --emo-resume=FOLDER",
+    )
+    add(
+        "--emo-share-device",
+        action="store_true",
+        help="with -n: more workers than cores or GPUs; every record is marked as shared",
+    )
+    add(
+        "--emo-silence",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="leave out this preflight check (emobench check lists them); may be repeated",
+    )
     add("--emo-save-models", action="store_true", help="keep every trained model in the run's folder")
     add(
         "--emo-set",
@@ -88,17 +113,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="KEY=VALUE",
         help="override one size or training setting, such as max_length=256",
     )
+    from emobench.executors.hooks import add_options
+
+    add_options(add)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Capturing is off for a moment: what is duplicated now stays the terminal when tests run captured.
-    config.stash[STDERR] = os.dup(2)
+    # Capturing is off for a moment: what is duplicated now stays the terminal when tests run captured. The terminal of
+    # xdist's workers is their controller's.
+    works_for_xdist = hasattr(config, "workerinput")
+    config.stash[STDERR] = os.open(os.devnull, os.O_WRONLY) if works_for_xdist else os.dup(2)
+    if not works_for_xdist and config.getoption("dist", "no") != "no" and config.getoption("tx", None):
+        from emobench.parallel import Controller
+
+        config.pluginmanager.register(Controller(config), "emobench-controller")
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
     given = (config.getoption(name) for name in CHECKED_EARLY)
     if any(value not in (None, []) for value in given):
         session_of(config)
+    from emobench.executors.hooks import configure
+
+    configure(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -142,20 +179,40 @@ def has_case(item: pytest.Item) -> bool:
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     cases = [item for item in items if has_case(item)]
     if cases:
-        session_of(cases[0].config).deselected += cases
+        session_of(cases[0].config).note_deselected(cases)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("emo_shard"):
+        from emobench.executors.hooks import keep_shard
+
+        keep_shard(config, items)
     cases = [item for item in items if has_case(item)]
-    if cases:
-        session_of(config).collected(cases)
+    if not cases:
+        return
+    session = session_of(config)
+    session.collected(cases)
+    done = session.already_done(cases)
+    if done:
+        config.hook.pytest_deselected(items=done)
+        left_out = set(done)
+        items[:] = [item for item in items if item not in left_out]
+    session.take_lease([item for item in items if has_case(item)])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if has_case(item):
-        session_of(item.config).refuse_or_skip(item)
+        session = session_of(item.config)
+        session.refuse_or_skip(item)
+        session.switch_clock(item, on=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    if has_case(item):
+        session_of(item.config).switch_clock(item, on=False)
 
 
 @pytest.fixture
@@ -165,6 +222,7 @@ def case(request: pytest.FixtureRequest, benchmark: Any) -> Generator[Case]:
     made = session.start(request.node, benchmark)
     yield made
     made.progress.stop()
+    session.put_down(made)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -174,7 +232,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     # The one way to run an item twice; pytest offers no public one, and plugins that rerun tests use this.
     from _pytest.runner import runtestprotocol
 
-    from emobench.session import AGAIN
+    from emobench.endings import AGAIN
 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     while True:
@@ -193,14 +251,19 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     made: Case | None = getattr(item, "funcargs", {}).get("case") if has_case(item) else None
     if made is None:
         return (yield)
+    from emobench.endings import broke, finished
+    from emobench.preflighting import check_running
+
     session = session_of(item.config)
     try:
+        if made.spec.kind not in LOADS_MATERIAL:
+            check_running(made, None)
         yield
         made.write_predictions()
     except BaseException as error:
-        session.broke(made, error)
+        broke(session, made, error)
         raise
-    session.finished(made, item)
+    finished(session, made, item)
     return None
 
 
@@ -219,10 +282,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if SESSION not in session.config.stash:
         return
     ours = session.config.stash[SESSION]
+    if not session.config.pluginmanager.has_plugin("emobench-controller"):
+        end_session(session, ours)
+    if ours.place.workers:
+        from emobench.parallel import tell_controller
+
+        tell_controller(ours)
+
+
+def end_session(session: pytest.Session, ours: Session) -> None:
+    """Save the run and decide what was gated; both may change the exit code."""
+    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and ours.kept_from_before:
+        session.exitstatus = pytest.ExitCode.OK
     if not ours.save():
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
     elif session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         session.exitstatus = ours.gate_ended() or session.exitstatus
+        if session.exitstatus == pytest.ExitCode.OK and ours.records and "--benchmark-compare-fail" in ours.unheeded():
+            # A limit that nobody looked at is not kept.
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
-import os
-import secrets
-import traceback
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import pytest
 
-from emobench import __version__
 from emobench.catalogue.asked import find_asked
 from emobench.catalogue.backends import backend_absent_reason
 from emobench.catalogue.combinations import NEEDS
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.goals import find_goals
+from emobench.catalogue.launches import find_launch
 from emobench.catalogue.methods import find_method
 from emobench.catalogue.models import find_model
 from emobench.catalogue.profiles import find_profile
-from emobench.catalogue.project import find_overrides, load_project
+from emobench.catalogue.project import MOST_SEEDS, find_overrides, load_project
+from emobench.catalogue.run_table import find_picked, find_run_table
 from emobench.devices import absent_reason, find_device, installed
-from emobench.errors import ChangedAnswersError, DoesNotFitError, NonFiniteLossError, SpecError, UnsupportedError
-from emobench.estimate import why_slow
+from emobench.errors import SpecError, UnsupportedError
+from emobench.estimate.slow import why_slow
+from emobench.interrupts import Watch, ends_on_terminate, signals_wait
 from emobench.outcomes import Status
+from emobench.preflight.findings import find_silenced
 from emobench.progress import STDERR, Progress
+from emobench.run_facts import end, facts, head, ours, row_of, saved_content, shown, storage_of
+from emobench.run_place import find_run_place, place_for, plain_node_id
 from emobench.specs import CaseKind, CaseSpec, TrainSettings
 
 if TYPE_CHECKING:
     from emobench.case import Case
+    from emobench.executors.jobs import Told
     from emobench.gating import Gate
+    from emobench.keys import PlanKeys
     from emobench.records.journal import Journal
     from emobench.records.record import Record
     from emobench.reports.tables import Skip
@@ -41,23 +46,10 @@ if TYPE_CHECKING:
 SESSION = pytest.StashKey["Session"]()
 SPEC = pytest.StashKey[CaseSpec]()
 
-RUN_SCHEMA = 1
-NO_MEMORY = (
-    "DefaultCPUAllocator",
-    "Failed to allocate memory",
-    "bfc_arena",
-    "BFCArena",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
-"""What torch's CPU allocator, ONNX Runtime and NVIDIA's libraries say when memory ran out."""
-ATTEMPTS = pytest.StashKey[list[str]]()
-"""What disturbed each earlier attempt at a case."""
-AGAIN = pytest.StashKey[bool]()
-"""Set where the attempt just made does not count and the case is to be measured once more."""
-
 KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
-AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend")
+WRITTEN_BY_THEM = ("json", "save", "autosave", "histogram", "compare_fail")
+"""Options of pytest-benchmark that it heeds itself."""
+AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
 
 
 class Session:
@@ -70,8 +62,10 @@ class Session:
         profile = find_profile(config.getoption("emo_profile") or defaults.get("profile") or "quick")
         asked = config.getoption("emo_seeds")
         count = defaults.get("seeds", 1) if asked is None else asked
-        if count < 1:
-            raise SpecError(f"--emo-seeds {count}", why="a case needs at least one seed", fix="give 1 or more")
+        if not 1 <= count <= MOST_SEEDS:
+            why = "a case needs at least one seed" if count < 1 else f"{MOST_SEEDS} rounds of a case are the most"
+            raise SpecError(f"--emo-seeds {count}", why=why, fix=f"give 1 or more, up to {MOST_SEEDS}")
+        self.silenced = find_silenced([*config.getoption("emo_silence"), *defaults.get("silence", ())])
         self.weights = config.getoption("emo_weights")
         sized, train = self.project.applied(profile, TrainSettings())
         if self.weights == "random":
@@ -90,6 +84,16 @@ class Session:
             lengths=config.getoption("emo_lengths"),
             backends=config.getoption("emo_backends"),
         )
+        self.launch = find_launch(
+            processes=config.getoption("emo_processes"), config=config.getoption("emo_accelerate")
+        )
+        self.run_table = find_run_table(self.project)
+        self.picked = find_picked(
+            self.run_table,
+            keyword=config.getoption("keyword", ""),
+            arguments=[str(argument) for argument in config.args],
+            batch_sizes=self.asked.batch_sizes,
+        )
         self.reruns = config.getoption("emo_reruns")
         self.seeds = tuple(range(count))
         self.gate = self.find_gate()
@@ -102,21 +106,28 @@ class Session:
         self.benchmarks: list[Any] = []
         self.saved: Path | None = None
         self.problem: str | None = None
+        self.interrupted: str | None = None
+        """What interrupted the session, such as ``SIGTERM``."""
+        self.place = find_run_place(config, self.storage)
+        self.done: set[pytest.Item] = set()
+        self.kept_from_before = 0
+        """Cases that are not run, as the run that is gone on with has their results."""
+        config.pluginmanager.register(Watch(self), "emobench-interrupts")
 
     def find_gate(self) -> Gate | None:
-        """The gate that the options ask for.
+        """The gate that the options and the table ``[gates]`` ask for.
 
         Raises:
             SpecError: a limit that cannot be read.
             BaselineError: the baseline cannot be used.
         """
         asked, baseline = self.config.getoption("emo_gate"), self.config.getoption("emo_baseline")
-        if not asked and baseline is None:
+        table = self.project.settings.get("gates", {})
+        if not (asked or table) and baseline is None:
             return None
         from emobench.gating import find_gate
 
         choice = self.config.getoption("emo_inconclusive")
-        table = self.project.settings.get("gates", {})
         return find_gate(table, asked, baseline, self.storage, inconclusive=choice)
 
     @cached_property
@@ -125,19 +136,13 @@ class Session:
 
     @cached_property
     def storage(self) -> Path:
-        """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``."""
-        uri = str(self.config.getoption("benchmark_storage", None) or "")
-        is_folder = uri.startswith("file://") or (
-            bool(uri) and "://" not in uri and not uri.startswith("elasticsearch")
-        )
-        place = uri.removeprefix("file://") if is_folder else "results"
-        return (self.config.rootpath / place).resolve()
+        """Folder of saved runs, see :func:`emobench.run_facts.storage_of`."""
+        return storage_of(self.config)
 
     @cached_property
     def folder(self) -> Path:
-        """This run's own folder; its name is unique, so that concurrent runs never share one."""
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        return self.storage / "runs" / f"{moment}-{secrets.token_hex(4)}"
+        """This run's own folder, made when it is first asked for; concurrent runs never share one."""
+        return self.place.open(self.storage)
 
     def spec(self, kind: CaseKind, **names: Any) -> CaseSpec:
         """The case of these axis names (:data:`AXES`).
@@ -156,6 +161,7 @@ class Session:
             batch_size=names.get("batch_size"),
             length=names.get("length"),
             backend=names.get("backend", "eager"),
+            launch=self.launch if names.get("launch") else None,
             profile=self.profile,
             train=self.train,
             seeds=self.seeds if kind == "finetune" else (0,),
@@ -186,6 +192,34 @@ class Session:
                 self.manifest, self.markers, deselected=self.deselected_ids(), selection=self.selection()
             )
 
+    def already_done(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Cases that the run being resumed has an ok record of, with the same plan key."""
+        if self.place.resumed is None:
+            return []
+        done = self.place.done()
+        names = ((item, (self.spec_of(item).id, plain_node_id(item))) for item in items)
+        found = [item for item, name in names if name in done and done[name] == self.plan_keys.key(self.spec_of(item))]
+        self.kept_from_before = len(found)
+        self.done = set(found)
+        return found
+
+    def note_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Keep what was left out on purpose, which is not missing at a gate; cases done before are not left out."""
+        self.deselected += [item for item in items if item not in self.done]
+
+    def take_lease(self, items: Sequence[pytest.Item]) -> None:
+        """Under xdist: a worker with cases to run takes cores, and a GPU where one of them needs it."""
+        if items and not self.config.getoption("collectonly"):
+            share = bool(self.config.getoption("emo_share_device"))
+            self.place.take_lease({self.spec_of(item).device for item in items}, share=share)
+
+    @cached_property
+    def plan_keys(self) -> PlanKeys:
+        """Makes the keys that tell before a case runs whether its result is known."""
+        from emobench.keys import PlanKeys
+
+        return PlanKeys()
+
     def deselected_ids(self) -> list[str]:
         """Ids of the cases that ``-k``, ``-m`` and their like left out; a test that is no proper case has none."""
         found = []
@@ -206,31 +240,50 @@ class Session:
         )
 
     def refuse_or_skip(self, item: pytest.Item) -> None:
-        """Fail a case under xdist, skip one that cannot run here; the reasons are kept for the summary."""
-        if os.environ.get("PYTEST_XDIST_WORKER"):
-            pytest.fail(
-                "benchmark cases do not run under pytest-xdist: workers share the cores and pytest-benchmark measures "
-                "nothing there; run pytest benchmarks without -n (pytest tests -n auto is fine)",
-                pytrace=False,
-            )
+        """Skip a case that cannot run here, stop where none can; the reasons are kept for the summary."""
+        refused = self.place.why_refused()
+        if refused is not None:
+            self.stop(item, refused)
         spec = self.spec_of(item)
-        skip = self.why_skip(spec, slow_asked_for=self.slow_asked_for())
+        wanted = self.slow_asked_for() or (self.picked is not None and self.picked.has(spec))
+        skip = self.why_skip(spec, slow_asked_for=wanted)
         if skip is not None:
             self.skips.append(skip)
-            item.user_properties.append(("emobench_skip", True))
+            item.user_properties.append(("emobench_skip", [skip.case_id, skip.reason, skip.fix, skip.subject]))
             pytest.skip(f"{skip.text}; {skip.remedy}" if skip.fix else skip.text)
+
+    def switch_clock(self, item: pytest.Item, *, on: bool) -> None:
+        """In a worker of xdist: have pytest-benchmark measure a case, and nothing else."""
+        if self.place.workers:
+            from emobench.parallel import switch
+
+            problem = switch(item, on=on)
+            if problem is not None:
+                self.stop(item, problem)
+
+    def stop(self, item: pytest.Item, problem: str) -> NoReturn:
+        """End the session: no case can be measured, or none kept."""
+        if self.place.worker is None:
+            pytest.exit(problem, returncode=pytest.ExitCode.INTERNAL_ERROR)
+        # The process that this worker works for ends the session.
+        item.session.shouldstop = problem
+        pytest.fail(problem, pytrace=False)
+
+    @property
+    def measures_elsewhere(self) -> bool:
+        """Whether cases run in other processes, see ``executors.hooks``."""
+        return any(map(self.config.pluginmanager.has_plugin, ("emobench-isolating", "emobench-dispatching")))
 
     def slow_asked_for(self) -> bool:
         """``--emo-slow``, or a mark expression that selects slow cases."""
         expression = str(self.config.getoption("markexpr", "") or "")
-        words = expression.replace("(", " ").replace(")", " ").split()
-        selected = "slow" in words and "not slow" not in " ".join(words)
-        return bool(self.config.getoption("emo_slow")) or selected
+        return bool(self.config.getoption("emo_slow")) or names_slow(expression)
 
     def why_skip(self, spec: CaseSpec, *, slow_asked_for: bool) -> Skip | None:
         """Why a case cannot or should not run here, or None."""
         from emobench.data.sources import is_here
         from emobench.models.locate import absent_reason as weights_absent
+        from emobench.preflighting import first_way_out, stopped
         from emobench.reports.tables import Skip
 
         def skip(reason: str, fix: str = "", subject: str = "") -> Skip:
@@ -258,9 +311,12 @@ class Session:
         slow = None if slow_asked_for else why_slow(spec)
         if slow:
             return skip(slow, "add --emo-slow or -m slow")
+        if self.measures_elsewhere:
+            return None  # the case's own process looks at the device: what this one held of it would be missing there
         if find_device(spec.device) is None:
             return skip(f"torch cannot use {spec.device} here", "install a torch build for this device")
-        return None
+        stop = stopped(spec, storage=self.storage, silenced=self.silenced)
+        return None if stop is None else skip(f"{stop.problem} ({stop.why})", first_way_out(stop))
 
     def start(self, item: pytest.Item, benchmark: Any) -> Case:
         """The running case of a test; with ``--emo-download`` what it needs is fetched first."""
@@ -268,6 +324,7 @@ class Session:
 
         spec = self.spec_of(item)
         self.progress.start(spec.id)
+        self.begin(item)
         if self.config.getoption("emo_download"):
             self.fetch_missing(spec)
         if self.config.getoption("benchmark_cprofile", None) and spec.kind not in ("inference", "generation"):
@@ -276,7 +333,6 @@ class Session:
                 why="it would do the work once more, and add a round to the results",
                 fix="leave it out, or take inference cases",
             )
-        self.journal.started(spec.id)
         saving = bool(self.config.getoption("emo_save_models"))
         made = Case(
             spec,
@@ -286,9 +342,20 @@ class Session:
             save_models=saving,
             tracing=bool(self.config.getoption("emo_trace")),
             goals=self.goals,
+            plan_key=self.plan_keys.key(spec),
+            lease=self.place.lease,
+            silenced=self.silenced,
         )
+        benchmark.fullname = plain_node_id(item)
         made.release_memory()
+        described = {**spec.summary(), "plan_key": made.plan_key}
+        self.journal.started(spec.id, key=made.plan_key, node=benchmark.fullname, case=described)
         return made
+
+    def put_down(self, case: Case) -> None:
+        """Note of a case that ends without a record, as one that skips itself does, that it is not lost."""
+        if not case.kept:
+            self.journal.dropped(case.spec.id, node=case.benchmark.fullname)
 
     def fetch_missing(self, spec: CaseSpec) -> None:
         """Download what the case needs and this machine lacks."""
@@ -304,43 +371,42 @@ class Session:
 
     @cached_property
     def journal(self) -> Journal:
-        """A line for each case that starts or ends, on disk before anything else happens."""
-        from emobench.records.journal import Journal
+        """What the session is, and a line for each case that starts or ends, on disk before anything else happens."""
+        from emobench.records.journal import create
 
-        return Journal(self.folder)
+        return create(self.folder, self.place.part())
 
-    def finished(self, case: Case, item: pytest.Item) -> None:
-        """Keep the record of a case whose test passed; a metric that is not finite fails it after all.
+    def open_journal(self) -> None:
+        """Begin the journal. A run without a head in it cannot be gone on with, so it comes before any case.
 
-        A disturbed one is tried again, as often as ``--emo-reruns`` allows, and is invalid after that.
+        Raises:
+            OSError: the storage cannot be written to; a head that could not be written is owed.
         """
-        earlier = item.stash.setdefault(ATTEMPTS, [])
-        if case.disturbances and len(earlier) < self.reruns:
-            earlier.append("; ".join(case.disturbances))
-            self.progress.note(f"disturbed, measured once more: {earlier[-1]}")
-            item.stash[AGAIN] = True
-            # Out of pytest-benchmark's files by the one, out of its table by the other.
-            case.benchmark.has_error = True
-            if case.benchmark.stats is not None:
-                case.benchmark.stats.stats.data.clear()
-            return
-        if earlier:
-            case.details["disturbed_attempts"] = list(earlier)
-        case.reasons += case.disturbances
-        record = self.keep(case, Status.INVALID if case.disturbances else Status.OK)
-        if record.status is not Status.OK:
-            pytest.fail(f"{record.id} is {record.status.value}: {'; '.join(record.reasons)}", pytrace=False)
-        self.check_gate(case, record)
+        if "journal" not in self.__dict__:
+            ends_on_terminate(self.config)
+            role = "worker" if self.place.worker else "main"
+            self.journal.head(head(self), generation=self.place.generation, role=role)
 
-    def check_gate(self, case: Case, record: Record) -> None:
-        """Fail a case whose gated metrics got worse, with their numbers."""
-        if self.gate is None or self.config.getoption("benchmark_disable", False):
-            return
-        stats = case.benchmark.stats
-        seconds = [] if stats is None or not case.settled else list(stats.stats.data)
-        found = self.gate.check(record, seconds, self.facts(), self.machine_info)
-        if found:
-            pytest.fail("\n".join(found), pytrace=False)
+    def begin(self, item: pytest.Item) -> None:
+        """Begin the journal, or end the session where the storage cannot be written to."""
+        try:
+            self.open_journal()
+        except OSError as error:
+            self.stop(item, f"no case can be kept in {self.storage}: {error}; give a --benchmark-storage to write to")
+
+    @property
+    def began(self) -> bool:
+        """Whether there is a run: a case was started, here or in a process for this one, or a run is gone on with."""
+        return "folder" in self.__dict__ or self.place.resumed is not None
+
+    @property
+    def generation(self) -> int:
+        """How many sessions have worked on the run, this one included."""
+        return self.place.generation
+
+    def work_for(self, told: Told) -> None:
+        """Run cases for another session: into its folder, and saving no run."""
+        self.place = place_for(told)
 
     def gate_ended(self) -> int:
         """Decide everything that was gated, of the saved run; returns an exit code, 0 where nothing is wrong."""
@@ -350,8 +416,12 @@ class Session:
         from emobench.gating import index_of_session
         from emobench.records.index import read_index
 
-        index = read_index(self.saved) if self.saved else index_of_session(self.storage, self.ours())
+        index = read_index(self.saved) if self.saved else index_of_session(self.storage, ours(self))
         return self.gate.ended(index)
+
+    def facts(self) -> dict[str, Any]:
+        """What the session was."""
+        return facts(self)
 
     @cached_property
     def machine_info(self) -> dict[str, Any]:
@@ -361,122 +431,58 @@ class Session:
         hook.pytest_benchmark_update_machine_info(config=config, machine_info=machine)
         return machine
 
-    def broke(self, case: Case, error: BaseException) -> None:
-        """Keep the record of a case whose test raised.
-
-        Raises:
-            pytest.skip.Exception: the case does not fit, which is a result and no failure.
-        """
-        if isinstance(error, pytest.skip.Exception):
-            return
-        status = status_of(error)
-        case.reasons.append(one_line(error))
-        if status is Status.DOES_NOT_FIT and (fitted := self.largest_that_fitted(case.spec)):
-            case.reasons.append(f"largest batch that fitted: {fitted}")
-        if not case.settled:
-            case.benchmark.has_error = True
-        record = self.keep(case, status)
-        if status is Status.DOES_NOT_FIT:
-            peak = record.metric("device_memory_peak_bytes") or record.metric("host_memory_peak_bytes")
-            # The traceback would keep the tensors that filled the memory while the next case runs.
-            traceback.clear_frames(error.__traceback__)
-            reached = f" (peak reached: {peak.value / 2**20:.0f} MiB)" if peak else ""
-            if self.gate is not None and (worse := self.gate.does_not_fit(record)):
-                pytest.fail(f"{worse}: {one_line(error)}{reached}", pytrace=False)
-            pytest.skip(f"does not fit: {one_line(error)}{reached}")
-
-    def largest_that_fitted(self, spec: CaseSpec) -> int | None:
-        """The largest batch of an otherwise equal case that was measured in this run."""
-        wanted = {**spec.summary(), "id": None, "batch_size": None}
-        sizes = [
-            int(record.case["batch_size"])
-            for record in self.records
-            if record.status is Status.OK
-            and record.case.get("batch_size")
-            and all(record.case[name] == value for name, value in wanted.items() if value is not None)
-        ]
-        return max(sizes, default=None)
-
     def keep(self, case: Case, status: Status) -> Record:
         """Publish, journal and remember the record of a case."""
         record = case.record(status)
         self.records.append(record)
-        stats = case.benchmark.stats
+        case.kept = True
+        stats, row = case.benchmark.stats, None
+        replaced: list[str] = []
         if case.settled and stats is not None:
             case.publish(record)
             self.benchmarks.append(stats)
-        else:
-            self.unmeasured.append(record)
-        self.journal.append(record.to_json())
+            row, replaced = row_of(self, stats)
+        try:
+            self.journal.append(record.to_json(), benchmark=row, replaced=replaced, node=case.benchmark.fullname)
+        except OSError as error:
+            self.problem = f"{record.id} could not be written to {self.journal.path}: {error}"
+            raise
+        if status is not Status.INTERRUPTED:
+            case.forget_checkpoints()
         return record
 
     def close(self) -> None:
         """Give back what stays open while cases run."""
         if "progress" in self.__dict__:
             self.progress.close()
+        self.place.close()
 
     def save(self) -> bool:
         """Save the run, if any case ran; False where it could not be saved. The journal has the records then."""
-        if not self.records or self.config.getoption("benchmark_disable", False):
+        option = self.config.getoption
+        if not self.began or option("benchmark_disable", False) or option("collectonly"):
             return True
-        from pytest_benchmark.utils import get_machine_id
-
-        from emobench.records.store import save_run
+        from emobench.records.folding import fold, save
 
         try:
-            self.saved = save_run(self.storage, get_machine_id(), self.content(), commit=None)
+            with signals_wait():
+                self.open_journal()
+                self.journal.settle()
+                self.journal.ended(end(self))
+                if self.place.worker is None:
+                    folded = fold(self.storage, [self.folder])
+                    self.records = list(folded.records)
+                    if self.records:
+                        self.saved = save(self.storage, replace(folded, content=saved_content(self, folded)))
         except OSError as error:
             self.problem = f"the run could not be saved: {error}; its records are in {self.folder}"
         return self.problem is None
-
-    def content(self) -> dict[str, Any]:
-        """The run as pytest-benchmark's own hooks make it, with our part under the key ``emobench``."""
-        from emobench.records.secrets import redacted
-
-        hook, config, machine = self.config.hook, self.config, self.machine_info
-        commit = redacted(hook.pytest_benchmark_generate_commit_info(config=config))
-        hook.pytest_benchmark_update_commit_info(config=config, commit_info=commit)
-        output: dict[str, Any] = hook.pytest_benchmark_generate_json(
-            config=config, benchmarks=self.benchmarks, include_data=True, machine_info=machine, commit_info=commit
-        )
-        hook.pytest_benchmark_update_json(config=config, benchmarks=self.benchmarks, output_json=output)
-        output["emobench"] = self.ours()
-        return output
-
-    def ours(self) -> dict[str, Any]:
-        """Our part of the saved run."""
-        return {
-            "schema": RUN_SCHEMA,
-            "run": self.facts(),
-            "unmeasured": [record.to_json() for record in self.unmeasured],
-            "skipped": grouped(self.skips),
-            "manifest": self.manifest,
-        }
-
-    def facts(self) -> dict[str, Any]:
-        """What the session was."""
-        from emobench.records.secrets import redacted
-
-        found: dict[str, Any] = {
-            "version": __version__,
-            "folder": str(self.folder.relative_to(self.storage)),
-            "profile": self.profile.id,
-            "seeds": list(self.seeds),
-            "weights": self.weights,
-            "arguments": redacted(list(self.config.invocation_params.args)),
-        }
-        # What was left out on purpose is not missing at a gate, there and later.
-        left_out, selection = self.deselected_ids(), self.selection()
-        found |= {"deselected": left_out} if left_out else {}
-        found |= {"selection": selection} if selection != "whole" else {}
-        limited = self.gate.limits.markers if self.gate else {}
-        noted = {name: [case for case, names in self.markers.items() if name in names] for name in limited}
-        return found | ({"markers": noted} if noted else {})
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Our table, what was skipped and why, and where the run is."""
         if not (self.records or self.skips or (self.gate and self.gate.found)):
             return
+        from emobench.preflighting import kept_lines
         from emobench.reports.tables import results_table, skip_lines, target_lines
 
         reporter.section("EmoBench", sep="=")
@@ -486,13 +492,28 @@ class Session:
                 reporter.write_line(line)
         for line in skip_lines(self.skips):
             reporter.write_line(line)
+        for line in kept_lines(self.records):
+            reporter.write_line(line)
+        if self.interrupted:
+            reporter.write_line(f"interrupted ({self.interrupted}); go on with --emo-resume", yellow=True)
         if self.saved:
             number = self.saved.name.partition("_")[0]
             reporter.write_line(f"saved: {shown(self.saved)} (compare with --benchmark-compare={number})")
+        unheeded = self.unheeded()
+        if unheeded:
+            said = f"not heeded where cases run in other processes: {', '.join(unheeded)}; the saved run has it all"
+            reporter.write_line(f"{said}, and --emo-gate decides", red=True)
         for line in self.comparisons():
             reporter.write_line(line)
         if self.problem:
             reporter.write_line(self.problem, red=True, bold=True)
+
+    def unheeded(self) -> list[str]:
+        """Options of pytest-benchmark that need its own measurements, and where other processes run cases have none."""
+        if not (self.measures_elsewhere or self.config.pluginmanager.has_plugin("emobench-controller")):
+            return []
+        given = ((name, self.config.getoption(f"benchmark_{name}", None)) for name in WRITTEN_BY_THEM)
+        return [f"--benchmark-{name.replace('_', '-')}" for name, value in given if value]
 
     def comparisons(self) -> list[str]:
         """What ``--emo-baseline``, the gates and ``--benchmark-compare`` ask for."""
@@ -510,6 +531,23 @@ class Session:
         return lines + (self.gate.lines() if self.gate else [])
 
 
+def names_slow(expression: str) -> bool:
+    """Whether a mark expression asks for ``slow`` somewhere, rather than for what is not."""
+    try:
+        tree: ast.AST = ast.parse(expression.strip() or "none", mode="eval").body
+    except SyntaxError:  # names of marks that are none of Python's
+        return "slow" in expression.split() and "not" not in expression.split()
+
+    def asked(node: ast.AST, wanted: bool) -> bool:
+        if isinstance(node, ast.Name):
+            return wanted and node.id == "slow"
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return asked(node.operand, not wanted)
+        return isinstance(node, ast.BoolOp) and any(asked(value, wanted) for value in node.values)
+
+    return asked(tree, True)
+
+
 def random_sizes(batch_size: int) -> dict[str, Any]:
     """Profile sizes for random weights: eight training steps and two batches of evaluation show speed and memory."""
     return {
@@ -520,49 +558,3 @@ def random_sizes(batch_size: int) -> dict[str, Any]:
         "max_steps": None,
         "early_stopping_patience": None,
     }
-
-
-def status_of(error: BaseException) -> Status:
-    """How a case that raised ended."""
-    if isinstance(error, NonFiniteLossError | ChangedAnswersError):
-        return Status.INVALID
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return Status.INTERRUPTED
-    if isinstance(error, DoesNotFitError) or is_out_of_memory(error):
-        return Status.DOES_NOT_FIT
-    return Status.FAILED
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the device or on the host; several libraries say so in a plain exception's text."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # A test's own ValueError may quote such words; these libraries raise RuntimeError or classes of their own.
-    of_a_library = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
-    return of_a_library and any(words in str(error) for words in NO_MEMORY)
-
-
-def one_line(error: BaseException) -> str:
-    """Kind and first line of an exception, without secrets of a known form."""
-    from emobench.records.secrets import redact
-
-    text = redact(next(iter(str(error).splitlines()), ""))
-    return text if isinstance(error, NonFiniteLossError | DoesNotFitError) else f"{type(error).__name__}: {text}"
-
-
-def grouped(skips: Iterable[Skip]) -> list[dict[str, Any]]:
-    """Skipped cases by reason, as plain values."""
-    found: dict[str, list[str]] = {}
-    for skip in skips:
-        found.setdefault(skip.text, []).append(skip.case_id)
-    return [{"reason": reason, "count": len(cases), "cases": cases} for reason, cases in found.items()]
-
-
-def shown(path: Path) -> str:
-    """A path relative to the working folder where it lies in it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

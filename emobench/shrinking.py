@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from emobench.alone import measure_alone
 from emobench.case import Case
 from emobench.catalogue.methods import METHODS
+from emobench.catalogue.profiles import find_profile
 from emobench.outcomes import metric
 from emobench.specs import CaseSpec, ShrinkSettings
 
@@ -51,9 +52,11 @@ class Shrunk:
 def material(case: Case) -> Material:
     """The case's splits, with every row that neither trains nor validates in the test split; the case's sizes say so.
 
-    A smoke run and random weights keep their profile's sizes: they say nothing about quality.
+    A smoke run and random weights keep their profile's sizes: they say nothing about quality. So does a test size
+    that was given by hand.
     """
-    if case.spec.profile.id != "smoke" and case.spec.weights != "random":
+    by_hand = case.spec.profile.test != find_profile(case.spec.profile.id).test
+    if case.spec.profile.id != "smoke" and case.spec.weights != "random" and not by_hand:
         test = held_out_rows(case.spec)
         case.spec = case.spec.model_copy(update={"profile": case.spec.profile.model_copy(update={"test": test})})
     return case.material()
@@ -98,13 +101,14 @@ def train_original(case: Case, material: Material, kept: dict[str, Original]) ->
             spec.model, method=spec.method, precision="fp32", device=spec.device, seed=seed, **case.head()
         )
         validate, progress = _validation(case, loaded.model), case.progress.step
-        fitted = fit(loaded.model, material.train, _plan(case, spec, material), validate=validate, progress=progress)
+        plan = case.with_checkpoints(_plan(case, spec, material), label="original-")
+        fitted = fit(loaded.model, material.train, plan, validate=validate, progress=progress)
         loaded.model.requires_grad_(False).zero_grad()
         facts = {
             "method": "full",
             "seed": seed,
             "steps": fitted.steps,
-            "train_seconds": fitted.seconds,
+            "train_seconds": fitted.seconds if fitted.resumed_at is None else None,
             "losses": [round(loss, 5) for loss in fitted.losses],
             "model_bytes": loaded.model_bytes,
             "parameters": loaded.parameters,

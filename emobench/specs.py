@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raised when EmoBench changes in a way that moves results: part of every case's key."""
 
 Precision = Literal["fp32", "bf16", "fp16", "int8", "int8-bnb", "nf4"]
@@ -20,6 +20,7 @@ ShrinkName = Literal["prune-structured", "prune-magnitude", "quantize-int8", "di
 Weights = Literal["pretrained", "random"]
 CaseKind = Literal["finetune", "inference", "generation", "evaluation", "shrink"]
 TargetGroup = Literal["attention", "mlp"]
+Wrapper = Literal["ddp", "fsdp", "deepspeed"]
 
 
 class Spec(BaseModel):
@@ -207,6 +208,35 @@ class TrainSettings(Spec):
     """Seed of the train/validation/test split; the same for every training seed, so that examples stay paired."""
 
 
+class LaunchSpec(Spec):
+    """How one case runs in several processes."""
+
+    wrapper: Wrapper
+    """What trains the model: ``DistributedDataParallel``, FSDP2 (``fully_shard``) or DeepSpeed's engine."""
+    processes: int = Field(ge=1)
+    config: Mapping[str, Any] | None = None
+    """Content of the accelerate configuration it was asked for with; None where only a number of processes was."""
+
+    @property
+    def id(self) -> str:
+        """Wrapper and processes, as in ``ddp-x2``."""
+        return f"{self.wrapper}-x{self.processes}"
+
+
+_LATENCY = ("latency_seconds", "latency_cap_seconds", "latency_rounds", "prompt_tokens")
+_SIZES = ("train", "validation", "test", "epochs", "max_length", "early_stopping_patience", "max_steps")
+
+PROFILE_OF_KIND: Mapping[CaseKind, tuple[str, ...]] = {
+    "finetune": _SIZES,
+    "inference": _LATENCY,
+    "generation": (*_LATENCY, "new_tokens"),
+    # These two read fewer rows at profile smoke.
+    "evaluation": (*_SIZES, "latency_seconds", "id"),
+    "shrink": (*_SIZES, "id"),
+}
+"""Fields of the profile that decide the result of a case of this kind."""
+
+
 class CaseSpec(Spec):
     """Model x data x method x precision x device (x batch size): one benchmark case."""
 
@@ -221,6 +251,8 @@ class CaseSpec(Spec):
     """Tokens of each input of a timed forward pass; None takes the profile's ``prompt_tokens``."""
     backend: Backend = "eager"
     """What runs the forward pass."""
+    launch: LaunchSpec | None = None
+    """Several processes for this one case; None is one."""
     profile: Profile
     train: TrainSettings = TrainSettings()
     seeds: tuple[int, ...] = (0,)
@@ -238,30 +270,52 @@ class CaseSpec(Spec):
             None if self.batch_size is None else f"b{self.batch_size}",
             None if self.length is None else f"t{self.length}",
             None if self.backend == "eager" else self.backend,
+            None if self.launch is None else self.launch.id,
         ]
         return f"{self.kind}[{'-'.join(part for part in parts if part)}]"
 
-    def key(self, *, data_fingerprint: str = "", model_revision: str = "") -> str:
+    def key(
+        self, *, data_fingerprint: str = "", model_revision: str = "", versions: Mapping[str, str] | None = None
+    ) -> str:
         """Hash of everything that decides the result; equal key means the same experiment.
 
-        ``model_revision`` and ``data_fingerprint`` are what was really loaded (a commit or a checksum).
+        ``model_revision`` and ``data_fingerprint`` are what was really loaded (a commit or a checksum), ``versions``
+        those of the packages that compute.
         """
-        # Where rows and weights lie and what is said of them decides nothing: fingerprint and revision stand for them.
-        left_out = {
-            "dataset": {"location", "files", "title", "license", "rows", "mean_tokens"},
-            "model": {"path", "parameters", "license", "gated"},
-        }
         content = {
             "version": RESULT_VERSION,
-            "spec": self.model_dump(mode="json", exclude=left_out),
+            "spec": self.deciding(),
             "data": data_fingerprint,
             "revision": model_revision,
+            "versions": dict(versions or {}),
         }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
+    @property
+    def trains(self) -> bool:
+        """Whether the case trains: evaluation trains the head of a model that is no ready classifier."""
+        return self.kind in ("finetune", "shrink") or (self.kind == "evaluation" and self.model.labels is None)
+
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide the result of a case of this kind, as plain values.
+
+        Where rows and weights lie and what is said of them decides nothing: fingerprint and revision stand for them.
+        Nor does the limit beyond which a result is not believed, or what another kind of case is set to.
+        """
+        rows = {"location", "files", "title", "license", "rows", "mean_tokens", "revision", "source", "module", "extra"}
+        weights = {"path", "parameters", "license", "gated", "hub_id", "revision", "packaged"}
+        if not self.trains:
+            weights |= {"learning_rates", "lora_targets"}
+        found = self.model_dump(
+            mode="json", exclude={"dataset": rows, "model": weights, "profile": True, "train": True}
+        )
+        found["profile"] = self.profile.model_dump(mode="json", include=set(PROFILE_OF_KIND[self.kind]))
+        return found | ({"train": self.train.model_dump(mode="json")} if self.trains else {})
+
     def summary(self) -> dict[str, Any]:
         """The case as flat plain values for a record."""
+        launch = {} if self.launch is None else {"launch": self.launch.id}
         return {
             "id": self.id,
             "kind": self.kind,
@@ -276,4 +330,5 @@ class CaseSpec(Spec):
             "profile": self.profile.id,
             "weights": self.weights,
             "seeds": list(self.seeds),
+            **launch,
         }

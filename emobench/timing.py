@@ -5,6 +5,7 @@ What a pass measures stands in ``measurement``; here they meet the case, and a d
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def load(case: Case, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
     """Load a model cold, its files dropped from the page cache, and once more warm; the second one is kept.
 
-    Random weights have no files and are made once.
+    A cold load that imported anything is made once more, as its time is also that of the imports. Random weights have
+    no files and are made once.
     """
     from emobench.measurement.usage import give_back_free_memory
     from emobench.models.weight_files import disk_bytes, drop_from_page_cache, weight_files
@@ -27,10 +29,19 @@ def load(case: Case, loader: Callable[..., LoadedModel], *arguments: Any, **keyw
     keywords |= {"weights": case.spec.weights, "progress": case.progress.note}
     if case.spec.weights == "pretrained":
         files = weight_files(case.spec.model)
-        if drop_from_page_cache(files):
-            case.add([metric("load_cold_seconds", loader(*arguments, **keywords).load_seconds)])
+        seconds = None
+        for _ in range(2):
+            known = len(sys.modules)
+            if not drop_from_page_cache(files):
+                break
+            seconds = loader(*arguments, **keywords).load_seconds
             give_back_free_memory(case.spec.device)
+            if len(sys.modules) == known:
+                break
+        if seconds is not None:
+            case.add([metric("load_cold_seconds", seconds)])
         case.add([metric("disk_bytes", disk_bytes(files))])
+    case.release_memory()
     loaded = loader(*arguments, **keywords)
     case.describe_model(loaded)
     return loaded

@@ -32,6 +32,10 @@ VERBS = (
     "rank",
     "export",
     "dashboard",
+    "init",
+    "check",
+    "analyze",
+    "merge",
 )
 
 

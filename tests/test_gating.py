@@ -60,7 +60,7 @@ def test_scored(case, model, dataset, precision, device, batch_size):
     case.benchmark.pedantic(lambda: None, rounds=1)
     case.settled = True
     case.add([metric("accuracy", value, n=2000)])
-    case._material = types.SimpleNamespace(fingerprint="made", class_names=("a", "b"))
+    case._material = types.SimpleNamespace(fingerprint="made", class_names=("a", "b"), train=())
     scored = Evaluation(metrics=(), per_class=(), confusion=(), seconds=1.0, labels=labels.tolist(),
                         probabilities=np.eye(2)[predicted].tolist())
     case._predictions = [(0, scored)]
@@ -279,6 +279,28 @@ def test_the_file_sets_limits_by_marker_and_case(blessed: pytest.Pytester) -> No
     after = command("gate", "main", "0002")
     assert after.exit_code == 10
     assert "Gated 3 of 3 against main: 1 worse, 2 same" in after.output
+
+
+def test_bounds_of_the_file_count_without_an_option(suite: pytest.Pytester) -> None:  # noqa: F811
+    """``[gates]`` alone gates what needs no base, and says that its tolerated changes are not gated."""
+    suite.path.joinpath("emobench.toml").write_text(
+        '[gates]\naccuracy = ["1pt", ">=0.89"]\nlatency_p50_seconds = "5%"\n'
+        '[gates.cases."evaluation[*-b2]"]\naccuracy = "off"\n'
+    )
+    result = run(suite, {"1": {"lost": 100}, "2": {"lost": 100}})
+    result.assert_outcomes(passed=3, failed=1)
+    assert "accuracy is worse: 0.854 is below 0.89; limit >=0.89" in text_of(result)
+    assert "Gated 1 of 1: 1 worse" in text_of(result)
+    assert "changes are not gated, there is no baseline: add --emo-baseline NAME" in text_of(result)
+    assert result.ret == 10
+
+
+def test_a_file_of_changes_alone_gates_nothing_without_a_baseline(suite: pytest.Pytester) -> None:  # noqa: F811
+    """``[gates]`` with no bound leaves a run without a baseline as it is."""
+    suite.path.joinpath("emobench.toml").write_text('[gates]\naccuracy = "1pt"\n')
+    result = run(suite, {"1": {"lost": 100}})
+    result.assert_outcomes(passed=4)
+    assert "Gated" not in text_of(result)
 
 
 @pytest.mark.parametrize("damage", ["absent", "changed", "empty"])

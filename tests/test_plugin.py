@@ -214,15 +214,6 @@ def test_stop(case, model, precision, device, batch_size):
     assert [record["status"] for record in content(suite)["emobench"]["unmeasured"]] == ["interrupted"]
 
 
-def test_xdist_is_refused(suite: pytest.Pytester) -> None:
-    """Under xdist a case fails with the reason instead of passing unmeasured."""
-    suite.makepyfile(test_suite=HEADER + GOOD)
-    result = suite.runpytest_subprocess("-n", "1", STORAGE)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*benchmark cases do not run under pytest-xdist*run pytest benchmarks without -n*"])
-    assert not saved(suite)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from emobench.session import is_out_of_memory
+from emobench.endings import is_out_of_memory
 from tests.test_plugin import GOOD, content, run, saved, suite  # noqa: F401
 
 DISTURBED = """
@@ -64,6 +64,28 @@ def test_no_reruns_fail_at_once(suite: pytest.Pytester) -> None:  # noqa: F811
     """``--emo-reruns 0`` takes the first attempt."""
     body = DISTURBED.format(reasons=[["noise 1"], []]) + GOOD
     run(suite, body, LIMIT, "--emo-reruns=0").assert_outcomes(failed=1)
+
+
+MEASURED = """
+@one
+def test_measured(case, model, precision, device, batch_size):
+    case.measure(lambda ready, seed: ready + 1, prepare=lambda seed: seed)
+"""
+
+
+def test_training_and_whole_passes_are_judged_too(suite: pytest.Pytester) -> None:  # noqa: F811
+    """What ``measure`` times, a round a seed, is measured again where disturbed, and the record keeps the counters."""
+    body = DISTURBED.format(reasons=[["a foreign process"], []]) + MEASURED
+    run(suite, body, LIMIT).assert_outcomes(passed=1)
+    (record,) = records(suite)
+    assert record["details"]["disturbed_attempts"] == ["a foreign process"]
+    (machine,) = record["details"]["machine"]
+    assert machine["seed"] == 0
+    assert machine["wall_seconds"] > 0
+    body = DISTURBED.format(reasons=[["noise"]] * 3) + MEASURED
+    run(suite, body, LIMIT).assert_outcomes(failed=1)
+    (record,) = records(suite)
+    assert (record["status"], record["reasons"]) == ("invalid", ["noise"])
 
 
 def test_rounds_that_spread_are_a_disturbance(suite: pytest.Pytester) -> None:  # noqa: F811

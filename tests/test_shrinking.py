@@ -18,7 +18,7 @@ from emobench.catalogue.methods import SHRINK_METHODS, find_method
 from emobench.catalogue.profiles import PROFILES, find_profile
 from emobench.data.material import random_material
 from emobench.errors import ChangedAnswersError
-from emobench.estimate import case_flops
+from emobench.estimate.flops import case_flops
 from emobench.evaluation.labels import Predictions
 from emobench.records.predictions import read_predictions
 from emobench.specs import CaseSpec
@@ -62,6 +62,18 @@ def test_every_row_that_is_left_is_held_out() -> None:
     assert shrinking.held_out_rows(spec()) == rows - 2_500
     assert shrinking.held_out_rows(spec(train=9_000, test=77)) == 77
     assert shrinking.held_out_rows(spec(profile="full")) is None
+
+
+def test_a_test_size_given_by_hand_stays() -> None:
+    """``--emo-set test=50`` is 50 rows; the profile's own size becomes all rows that are left."""
+
+    def test_rows(case_spec: CaseSpec) -> int | None:
+        case: Any = types.SimpleNamespace(spec=case_spec, material=lambda: None)
+        shrinking.material(case)
+        return case.spec.profile.test
+
+    assert test_rows(spec(test=50)) == 50
+    assert test_rows(spec()) == shrinking.held_out_rows(spec())
 
 
 def test_speed_is_the_ratio_of_the_rounds() -> None:

@@ -79,6 +79,14 @@ class Limits:
         """Whether any limit is on a change, for which a baseline is needed."""
         return any(line is not None and line.loss is not None for lines in self._all for line in lines.values())
 
+    def bounds(self) -> Limits:
+        """What needs no base: the limits without their tolerated changes; a line that has no more is left out."""
+        return Limits(
+            general=_bounds(self.general),
+            markers={name: _bounds(lines) for name, lines in self.markers.items()},
+            cases={name: _bounds(lines) for name, lines in self.cases.items()},
+        )
+
     @cached_property
     def _patterns(self) -> list[tuple[re.Pattern[str], Lines]]:
         return [(_pattern(text), lines) for text, lines in self.cases.items()]
@@ -93,6 +101,14 @@ class Limits:
             if pattern.fullmatch(case):
                 found |= lines
         return {name: line for name, line in found.items() if line is not None}
+
+
+def _bounds(lines: Lines) -> Lines:
+    # A line that is off stays: it still switches off what a wider one says. So does one that only tolerates a change,
+    # which stands in place of a wider bound.
+    return {
+        name: None if line is None or line.bound is None else replace(line, loss=None) for name, line in lines.items()
+    }
 
 
 def find_limits(table: Mapping[str, Any], asked: Sequence[str] = ()) -> Limits:

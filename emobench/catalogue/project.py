@@ -4,6 +4,7 @@ The file is read and checked here; data files and checkpoints it names are neith
 
     profile = "quick"                        # or a table: [profile] name = "quick", train = 500
     seeds = 3                                # rounds of every fine-tuning case
+    silence = ["truncation"]                 # preflight checks that are not asked, see emobench.preflight
 
     [train]                                  # any field of TrainSettings
     batch_size = 16
@@ -13,6 +14,9 @@ The file is read and checked here; data files and checkpoints it names are neith
 
     [gates]                                  # see emobench.catalogue.limits
     accuracy = "1pt"
+
+    [run]                                    # see emobench.catalogue.run_table: which cases run
+    models = ["all-minilm-l6-v2"]
 
     [datasets.tickets]
     path = "data/tickets.csv"                # CSV, JSONL or Parquet; relative to this file
@@ -38,7 +42,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +54,8 @@ from emobench import errors
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.models import MODELS
 from emobench.catalogue.profiles import PROFILES, find_profile
+from emobench.catalogue.row_numbers import LARGEST, impossible
+from emobench.catalogue.toml_file import find_tables, shown
 from emobench.specs import (
     DatasetSpec,
     LearningRates,
@@ -65,6 +71,9 @@ _SIZES = tuple(name for name in Profile.model_fields if name != "id")
 
 _ABOVE_ZERO = frozenset({*_SIZES, "learning_rate"})
 
+MOST_SEEDS = 1_000
+"""Rounds of a fine-tuning case beyond which the number is taken for a mistake."""
+
 S = TypeVar("S", bound=Spec)
 
 
@@ -77,9 +86,10 @@ class Project:
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the file sets, no more: ``profile`` (name), ``sizes`` (Profile fields), ``seeds`` (number), ``train``, and
-    the tables ``targets`` and ``price``, which :mod:`emobench.catalogue.goals` checks, and ``gates``, which
-    :mod:`emobench.catalogue.limits` does."""
+    """What the file sets, no more: ``profile`` (name), ``sizes`` (Profile fields), ``seeds`` (number), ``silence``
+    (names of checks), ``train``, and the tables ``targets`` and ``price``, which :mod:`emobench.catalogue.goals`
+    checks, ``gates``, which :mod:`emobench.catalogue.limits` does, and ``run``, which
+    :mod:`emobench.catalogue.run_table` does."""
 
     def applied(self, profile: Profile, train: TrainSettings) -> tuple[Profile, TrainSettings]:
         """Return both with what the file sets.
@@ -126,7 +136,7 @@ class _UserModel(Spec):
     revision: str = "main"
     license: str = "unknown"
     gated: bool = False
-    context: int | None = Field(None, ge=1)
+    context: int | None = Field(None, ge=1, le=LARGEST)
     config: Mapping[str, Any] = Field(default_factory=dict)
     """Architecture numbers that differ from ``like``."""
     lora_targets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -140,11 +150,13 @@ class _File(Spec):
     """The whole file; the tables inside are checked one by one, so that an error can name its table."""
 
     profile: str | dict[str, Any] = Field(default_factory=dict)
-    seeds: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1, le=MOST_SEEDS)
+    silence: tuple[str, ...] = ()
     train: dict[str, Any] = Field(default_factory=dict)
     targets: dict[str, Any] = Field(default_factory=dict)
     price: dict[str, Any] = Field(default_factory=dict)
     gates: dict[str, Any] = Field(default_factory=dict)
+    run: dict[str, Any] = Field(default_factory=dict)
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
@@ -155,7 +167,7 @@ def load_project(folder: Path) -> Project:
     Raises :class:`errors.SpecError`, naming file and key, for text that is not TOML, an unknown key, a value of the
     wrong type, an id that is taken, and for settings in both files.
     """
-    found = _find_tables(folder)
+    found = find_tables(folder)
     if found is None:
         return Project()
     file, tables = found
@@ -191,34 +203,6 @@ def find_overrides(pairs: Sequence[str], profile: Profile, train: TrainSettings)
     return Overrides(profile=profile.model_copy(update=sizes), train=train.model_copy(update=settings))
 
 
-def _find_tables(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    own, shared = folder / "emobench.toml", folder / "pyproject.toml"
-    tool = _read_toml(shared).get("tool", {}) if shared.is_file() else {}
-    tables = tool.get("emobench") if isinstance(tool, dict) else None
-    if not own.is_file():
-        return None if tables is None else (shared, _require_table(tables, shared, "tool.emobench"))
-    if tables is not None:
-        raise errors.SpecError(
-            f"settings in two places: {own} and [tool.emobench] of {shared}",
-            why="one would silently hide the other",
-            fix="keep one of them",
-        )
-    return own, _read_toml(own)
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise errors.SpecError(f"{file} cannot be read", why=f"it is not TOML: {error}", fix="correct it") from error
-
-
-def _require_table(value: Any, file: Path, name: str) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return value
-    raise errors.SpecError(f"{name} = {value!r} in {file}", why="it must be a table", fix=f"write [{name}]")
-
-
 def _to_dataset(name: str, table: dict[str, Any], file: Path) -> DatasetSpec:
     where = f"datasets.{name}"
     _check_id(name, DATASETS, file=file, table=where)
@@ -242,14 +226,27 @@ def _to_dataset(name: str, table: dict[str, Any], file: Path) -> DatasetSpec:
     )
 
 
-def _check_labels(row: _UserDataset, *, file: Path, table: str) -> None:
-    twice = sorted({name for name in row.labels if row.labels.count(name) > 1})
-    if twice or "" in row.labels:
+def _check_names(labels: Sequence[str], *, file: Path, table: str) -> None:
+    counts = Counter(labels)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice or "" in counts or len(labels) < 2:
+        why = f"{twice[0]!r} stands there twice" if twice else "a class name is empty"
         raise errors.SpecError(
-            f"labels = {list(row.labels)} in [{table}] of {file}",
-            why=f"{twice[0]!r} stands there twice" if twice else "a class name is empty",
+            f"labels = {shown(list(labels))} in [{table}] of {file}",
+            why=why if twice or "" in counts else "a classifier has two classes or more",
             fix="name every class once",
         )
+
+
+def _check_labels(row: _UserDataset, *, file: Path, table: str) -> None:
+    _check_names(row.labels, file=file, table=table)
+    try:
+        b"a".decode(row.encoding)
+    except UnicodeError:
+        # It is known; whether the files are written in it is seen when they are read.
+        pass
+    except (LookupError, ValueError) as error:
+        raise _bad_value("encoding", row.encoding, file, table, why="Python knows no such encoding of text") from error
     for value in row.label_map.values():
         if value not in row.labels:
             raise errors.unknown_name(f"class name in label_map of [{table}] in {file}:", value, row.labels)
@@ -295,6 +292,10 @@ def _check_model(row: _UserModel, *, file: Path, table: str) -> None:
             raise _bad_value(f"learning_rates.{method}", rate, file, table, why="it takes a number above 0")
     if row.like not in MODELS:
         raise errors.unknown_name(f"model in like of [{table}] in {file}:", row.like, MODELS)
+    for key, value, why in impossible(row.config, MODELS[row.like].config):
+        raise _bad_value(f"config.{key}", value, file, table, why=why)
+    if row.labels is not None:
+        _check_names(row.labels, file=file, table=table)
 
 
 def _to_settings(content: _File, file: Path) -> dict[str, Any]:
@@ -302,8 +303,10 @@ def _to_settings(content: _File, file: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if "name" in profile:
         name = settings["profile"] = profile.pop("name")
+        if not isinstance(name, str):
+            raise _bad_value("name", name, file, "profile", why="it takes the name of a profile")
         if name not in PROFILES:
-            raise errors.unknown_name(f"profile in {file}:", str(name), PROFILES)
+            raise errors.unknown_name(f"profile in {file}:", name, PROFILES)
     if profile:
         _check_keys(profile, ("name", *_SIZES), file=file, table="profile")
         base = find_profile(settings.get("profile", DEFAULT_PROFILE)).model_dump()
@@ -316,12 +319,20 @@ def _to_settings(content: _File, file: Path) -> dict[str, Any]:
         _check_numbers(settings["train"], file=file, table="train")
     if content.seeds is not None:
         settings["seeds"] = content.seeds
-    settings |= {name: table for name in ("targets", "price", "gates") if (table := getattr(content, name))}
+    if content.silence:
+        settings["silence"] = content.silence
+    settings |= {name: table for name in ("targets", "price", "gates", "run") if (table := getattr(content, name))}
     return settings
 
 
 def _resolve(path: str, file: Path) -> Path:
-    return (file.parent / Path(path).expanduser()).resolve()
+    try:
+        return (file.parent / Path(path).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # A null byte, a loop of links, the home of a user who is not here.
+        raise errors.SpecError(
+            f"path {shown(path)} in {file} cannot be used", why=str(error), fix="correct the path"
+        ) from error
 
 
 def _check_id(name: str, known: Mapping[str, Spec], *, file: Path, table: str) -> None:
@@ -331,10 +342,10 @@ def _check_id(name: str, known: Mapping[str, Spec], *, file: Path, table: str) -
             why="results under one id must mean one thing",
             fix=f"take another id, for example {name}-own",
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise errors.SpecError(
-            f"[{table}] of {file} has an id that cannot be selected",
-            why="ids are typed after -k and stand in file names: letters, digits, '.', '_' and '-' only",
+            f"[{' '.join(table.split())[:100]}] of {file} has an id that cannot be selected",
+            why="ids are typed after -k and stand in file names: at most 64 letters, digits, '.', '_' and '-' only",
             fix="rename it",
         )
 
@@ -350,7 +361,7 @@ def _validated(kind: type[S], given: dict[str, Any], *, file: Path, table: str) 
     """Check a table strictly: text is no number and true is not 1. JSON mode lets lists become tuples."""
     _check_keys(given, tuple(kind.model_fields), file=file, table=table)
     try:
-        return kind.model_validate_json(json.dumps(given, default=str), strict=True)
+        return kind.model_validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "missing":
@@ -368,7 +379,7 @@ def _in_toml_words(message: str) -> str:
 
 def _bad_value(key: str, value: Any, file: Path, table: str, *, why: str) -> errors.SpecError:
     place = f"[{table}] of {file}" if table else str(file)
-    return errors.SpecError(f"{key} = {value!r} in {place} cannot be used", why=why, fix="correct the value")
+    return errors.SpecError(f"{key} = {shown(value)} in {place} cannot be used", why=why, fix="correct the value")
 
 
 def _check_numbers(values: Mapping[str, Any], *, file: Path, table: str) -> None:
@@ -378,10 +389,10 @@ def _check_numbers(values: Mapping[str, Any], *, file: Path, table: str) -> None
 
 
 def _is_sensible(key: str, value: Any) -> bool:
-    """Every number is finite and none is negative. Narrower limits stand in the specs."""
+    """Every number is finite, none negative and none beyond all use. Narrower limits stand in the specs."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
-    return math.isfinite(value) and (value > 0 if key in _ABOVE_ZERO else value >= 0)
+    return math.isfinite(value) and (value > 0 if key in _ABOVE_ZERO else value >= 0) and value <= LARGEST
 
 
 def _parse(kind: type[S], base: S, key: str, text: str) -> Any:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from emobench import __version__
-from emobench.catalogue.combinations import NEEDS, PRECISIONS, allowed_inference, rows
+from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.catalogue.datasets import RANDOM_TOKENS
 from emobench.commands.listing import here_text, why_absent
 from emobench.commands.place import Place, find_benchmarks
-from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes, installed
+from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes
 from emobench.errors import SpecError
 from emobench.files import cache_folder
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec
@@ -24,11 +24,15 @@ from emobench.specs import DatasetSpec, DeviceKind, ModelSpec
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from emobench.measurement.probes import Probe
+
 WIDTH = 100
 """Columns of the page."""
 _INDENT = 17
 _BUNDLES = frozenset({"all", "dev"})
 """Extras that are made of other extras."""
+_REASON = 90
+"""Characters of a reason that stand on the page."""
 _NAMED = 3
 """Names of what is not here that stand on the page; ``emobench models`` and ``emobench datasets`` list the rest."""
 
@@ -39,10 +43,10 @@ def doctor_text(place: Place) -> str:
         [f"EmoBench {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}"],
         [_line("packages", ", ".join(f"{name} {version_text(name)}" for name in _packages()))],
         _titled("devices", device_lines()),
-        [_line("precisions", precision_text())],
+        _titled("precisions", precision_lines()),
         [_line("counters", counters_text())],
         _titled("extras", extra_lines()),
-        [_line("hub", hub_text()), _line("cache", cache_text()), _line("settings", _settings_text(place))],
+        [_line("hub", hub_text()), _line("disk", disk_text(place)), _line("settings", _settings_text(place))],
         _here_lines("models", list(place.models.values())),
         _here_lines("data sets", [row for row in place.datasets.values() if row.id != RANDOM_TOKENS]),
         _titled("runs now", command_lines(place)),
@@ -68,17 +72,35 @@ def device_lines() -> list[str]:
     return [*texts, f"not here: {absent}"] if absent else texts
 
 
-def precision_text() -> str:
-    """By device that is here: the precisions in which a model runs, their packages being installed."""
-    texts = []
-    for kind in get_args(DeviceKind):
-        device = None if absent_reason(kind) else find_device(kind)
-        if device is None:
-            continue
-        runs = [name for name in allowed_inference(kind) if name not in NEEDS or installed(NEEDS[name].package)]
-        slow = {"bf16"} if not device.fast_bf16 else set[str]()
-        texts.append(f"{kind}: {', '.join(f'{name} (slow)' if name in slow else name for name in runs)}")
-    return "; ".join(texts)
+def precision_lines() -> list[str]:
+    """By device that is here: the precisions that really run, with their speed, and those that do not, with the reason.
+
+    Each was tried with a small product and its gradient; the speed is the product's over fp32's.
+    """
+    from emobench.measurement.probes import probe_device
+
+    kinds = [kind for kind in get_args(DeviceKind) if not absent_reason(kind) and find_device(kind)]
+    return [f"{kind} tried: {probes_text(probe_device(kind))}" for kind in kinds]
+
+
+def probes_text(probes: Sequence[Probe]) -> str:
+    """Precisions that ran with their speed relative to fp32, then by reason those that did not."""
+    parts = []
+    ran = ", ".join(_speed_text(probe) for probe in probes if probe.ok)
+    if ran:
+        parts.append(f"{ran} run")
+    failed: dict[str, list[str]] = {}
+    for probe in probes:
+        if probe.error is not None:
+            failed.setdefault(textwrap.shorten(probe.error, _REASON, placeholder=" ..."), []).append(probe.precision)
+    parts += [f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not: {why}" for why, names in failed.items()]
+    return "; ".join(parts)
+
+
+def _speed_text(probe: Probe) -> str:
+    if probe.relative_speed is None or probe.precision == "fp32":
+        return probe.precision
+    return f"{probe.precision} ({probe.relative_speed:.2g}x)"
 
 
 def counters_text() -> str:
@@ -182,9 +204,13 @@ def hub_text() -> str:
     return f"server: {endpoint}; token: {token}; Kaggle account: {kaggle}; not asked for anything now"
 
 
-def cache_text() -> str:
-    """The cache's folder and the free space of its disk."""
-    folder = cache_folder()
+def disk_text(place: Place) -> str:
+    """The folders of the cache and of the saved runs, and the free space of their disks."""
+    folders = {"cache": cache_folder(), "saved runs": place.root / "results"}
+    return "; ".join(f"{what}: {_folder_text(folder)}" for what, folder in folders.items())
+
+
+def _folder_text(folder: Path) -> str:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     state = "" if folder.is_dir() else " (made when it is needed)"
     return f"{_short(folder)}{state}, {shutil.disk_usage(there).free / 1e9:.1f} GB free"

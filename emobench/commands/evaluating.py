@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emobench.commands.checkpoints import Checkpoint, open_checkpoints
-from emobench.commands.label_map import ClassMap, map_classes, parse_pairs, rescored
 from emobench.commands.place import Place
 from emobench.commands.running import chosen_device, chosen_precision
 from emobench.errors import SpecError, unknown_name
+from emobench.evaluation.label_map import ClassMap, map_classes, parse_pairs, rescored
 from emobench.specs import CaseSpec, DatasetSpec, DeviceKind, Profile
 
 if TYPE_CHECKING:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LATENCY = "inference or generation or evaluation"
 TRAINING = "finetune"
+TIME_LIMIT_SECONDS = 4 * 3600.0
+"""Of one case in a process of its own: a hang must not take the night."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +48,76 @@ class RunOptions:
         return found + [f"--emo-set={pair}" for pair in self.settings]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where cases run; None and empty leave a setting as the plugin has it."""
+
+    isolate: bool = True
+    """Each case in a fresh process; executors other than this process always do."""
+    time_limit: float | None = None
+    """Seconds of a case in a process of its own; 0 never ends one."""
+    executor: str | None = None
+    address: str | None = None
+    gpus_per_case: float | None = None
+    cpus_per_case: int | None = None
+    group_by: str | None = None
+    slurm: Sequence[str] = ()
+    """``KEY=VALUE`` each, parameters of submitit."""
+    shard: str | None = None
+
+    def arguments(self) -> list[str]:
+        """The same for the pytest plugin.
+
+        Raises:
+            SpecError: options that exclude each other, or a value that cannot be used.
+        """
+        self._check()
+        found = ["--emo-isolate"] if self.isolate and self.executor is None else []
+        found += [f"--emo-executor={self.executor}"] if self.executor is not None else []
+        if found:
+            limit = TIME_LIMIT_SECONDS if self.time_limit is None else self.time_limit
+            found += [f"--emo-time-limit={limit:g}"] if limit else []
+        named = {
+            "address": self.address,
+            "gpus-per-case": self.gpus_per_case,
+            "cpus-per-case": self.cpus_per_case,
+            "group-by": self.group_by,
+            "shard": self.shard,
+        }
+        found += [f"--emo-{name}={value}" for name, value in named.items() if value is not None]
+        return found + [f"--emo-slurm={pair}" for pair in self.slurm]
+
+    def _check(self) -> None:
+        from emobench.executors.hooks import EXECUTORS, GROUPS
+        from emobench.executors.shards import parse_shard
+
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise unknown_name("executor", self.executor, EXECUTORS)
+        if self.group_by is not None and self.group_by not in GROUPS:
+            raise unknown_name("grouping", self.group_by, GROUPS)
+        if self.shard is not None:
+            parse_shard(self.shard)
+        if self.time_limit is not None and self.time_limit < 0:
+            raise SpecError(
+                f"--time-limit {self.time_limit:g}", why="it is below 0", fix="give seconds, 0 for no limit"
+            )
+        if not self.isolate and (self.executor is not None or self.time_limit):
+            what = "--time-limit" if self.executor is None else f"--executor {self.executor}"
+            raise SpecError(
+                f"--no-isolate and {what} exclude each other",
+                why="only a process of its own can be ended, or run elsewhere",
+                fix="leave one of them out",
+            )
+
+
 def run_matrix(
-    options: RunOptions, *, select: str | None, mark: str | None, only: str | None = None, extra: Sequence[str] = ()
+    options: RunOptions,
+    *,
+    select: str | None,
+    mark: str | None,
+    only: str | None = None,
+    placement: Placement | None = None,
+    extra: Sequence[str] = (),
 ) -> int:
     """Run ``benchmarks`` with pytest's ``-k select`` and ``-m mark``, inside ``-m only``; return the exit code.
 
@@ -59,7 +129,8 @@ def run_matrix(
     chosen = [f"-k={select}"] if select else []
     marks = both(only, mark)
     chosen += [f"-m={marks}"] if marks else []
-    return run_pytest([BENCHMARKS, *chosen, *options.arguments(), *extra], cwd=root)
+    where = (placement or Placement()).arguments()
+    return run_pytest([BENCHMARKS, *chosen, *options.arguments(), *where, *extra], cwd=root)
 
 
 def both(only: str | None, mark: str | None) -> str | None:

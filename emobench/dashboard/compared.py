@@ -35,13 +35,16 @@ class Compared:
 
 
 def compared(shelf: Shelf, base: object, new: object, *, only: Sequence[str] = (), across: bool = False) -> Compared:
-    """Compare two listed runs; rows of all verdicts, or of those in ``only``, what got worse first.
+    """Compare a listed run with another or with a baseline; rows of all verdicts, or of those in ``only``.
+
+    What got worse comes first.
 
     Raises:
         SpecError, BrokenFileError: a run is not there or cannot be read.
+        BaselineError: the baseline cannot be used.
     """
-    indexes = shelf.index(base), shelf.index(new)
-    found = compare(indexes[:1], indexes[1], across=EVERYTHING if across else frozenset())
+    name, bases = shelf.bases(base)
+    found = compare(bases, shelf.index(new), across=EVERYTHING if across else frozenset(), name=name)
     grid, left = _grid(found, only)
     return Compared(words=_words(found, left), grid=grid)
 

@@ -34,15 +34,18 @@ def content_of(shelf: Shelf, key: object) -> Content | EmoBenchError:
 
 
 def listing(gr: Any, shelf: Shelf, run: object, base: object, new: object) -> list[Any]:
-    """The table of runs and three pickers: what was picked stays; at first the newest runs that can be read."""
+    """The table of runs and three pickers: what was picked stays; at first the newest runs that can be read.
+
+    What a run is compared with may also be a baseline.
+    """
     entries = shelf.entries()
-    choices = [(entry.label, entry.key) for entry in entries]
+    runs = [(entry.label, entry.key) for entry in entries]
     readable = [entry for entry in entries if not entry.problem and entry.cases]
-    kept = [
-        wanted if any(wanted == entry.key for entry in entries) else _at(readable or entries, place)
-        for wanted, place in ((run, 0), (base, 1), (new, 0))
-    ]
-    return [marks.view(views.runs_html(entries)), *(gr.update(choices=choices, value=value) for value in kept)]
+    pickers = []
+    for wanted, place, choices in ((run, 0, runs), (base, 1, [*shelf.baselines(), *runs]), (new, 0, runs)):
+        known = any(wanted == key for _, key in choices)
+        pickers.append(gr.update(choices=choices, value=wanted if known else _at(readable or entries, place)))
+    return [marks.view(views.runs_html(entries)), *pickers]
 
 
 def _at(entries: Sequence[Entry], place: int) -> str | None:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from emobench.errors import BrokenFileError, SpecError
+from emobench.records.baselines import known_baselines, load_baseline
 from emobench.records.index import RunIndex, read_index
 from emobench.records.secrets import redact
 from emobench.records.store import Run, load_run, run_files
 from emobench.reports.content import Content, content
 
+BASELINE = "baseline:"
+"""What the key of a baseline begins with; no path of a run does."""
 KEPT = 8
 """Runs that are held in memory."""
 
@@ -101,6 +104,24 @@ class Shelf:
         # One that cannot be read has no date; the time stamp in its name stands where the others' does.
         listed = [entry for _, entry in found.values()]
         return sorted(listed, key=lambda entry: (entry.datetime or _moment(entry.name), entry.key), reverse=True)
+
+    def baselines(self) -> list[tuple[str, str]]:
+        """Label and key of each blessed baseline, by name; whether one can be used is found when it is opened."""
+        return [(f"baseline {name}", f"{BASELINE}{name}") for name in known_baselines(self.storage)]
+
+    def bases(self, key: object) -> tuple[str, tuple[RunIndex, ...]]:
+        """Name and runs of what a run is compared with: all runs of a baseline, or one listed run.
+
+        Raises:
+            SpecError, BrokenFileError: as :meth:`run`.
+            BaselineError: the baseline cannot be used.
+        """
+        if isinstance(key, str) and key.startswith(BASELINE):
+            name = key.removeprefix(BASELINE)
+            if name not in known_baselines(self.storage):
+                raise SpecError("this baseline is not there", why="it was deleted or renamed", fix="press Refresh")
+            return name, load_baseline(name, self.storage).indexes
+        return "", (self.index(key),)
 
     def path(self, key: object) -> Path:
         """The file of a listed run.

@@ -55,6 +55,15 @@ class Encoded:
         return self.ids[self.offsets[index] : self.offsets[index + 1]]
 
 
+def first_rows(encoded: Encoded, rows: int) -> Encoded:
+    """The first ``rows`` rows, or all where there are fewer; views."""
+    count = min(rows, len(encoded))
+    offsets = encoded.offsets[: count + 1]
+    return Encoded(
+        ids=encoded.ids[: offsets[-1]], offsets=offsets, labels=encoded.labels[:count], origin=encoded.origin
+    )
+
+
 def encode(examples: Examples, tokenizer: PreTrainedTokenizerBase, *, max_length: int, cache: Path | None) -> Encoded:
     """Tokenize with special tokens, truncated to ``max_length`` tokens; ``cache`` is a folder for the result.
 

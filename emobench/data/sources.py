@@ -5,16 +5,22 @@ Nothing is downloaded and nothing is cleaned; a package's files are found withou
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from emobench.data.tables import Table, read_table
 from emobench.errors import DataError, NotOnMachineError
-from emobench.files import cache_folder
+from emobench.files import cache_folder, sha256_of
 from emobench.hub import FETCHED_FILE, matching, read_fetched
 from emobench.specs import DatasetSpec
+
+SMALL_BYTES = 64 << 20
+"""Up to this size a file of the user's own is told by its content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +53,37 @@ def read_rows(spec: DatasetSpec) -> Mapping[str, RawRows]:
         DataError: a missing column, an empty or unreadable file, text that is not text; names file and row.
     """
     return {split: _read_split(files, spec) for split, files in find_files(spec).items()}
+
+
+def source_digest(spec: DatasetSpec) -> str:
+    """What tells a data set's rows from others, without preparing them; empty where they are not here.
+
+    Names and sizes of the files, with their content where it is small and else their time of change; for what was
+    fetched or came as a package, whose files nobody edits, with the folder of the download or the package's version.
+    """
+    try:
+        files = find_files(spec)
+    except NotOnMachineError:
+        return ""
+    found: list[object] = [spec.source]
+    if spec.source == "package":
+        found.append(_package_version(spec.location))
+    elif spec.source not in ("file", "random"):
+        found.append(str(fetched_folder(spec)))
+    for split, paths in sorted(files.items()):
+        for path in paths:
+            size = path.stat().st_size
+            found.append((split, path.name, size))
+            if spec.source == "file":
+                found.append(sha256_of(path) if size <= SMALL_BYTES else path.stat().st_mtime_ns)
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:32]
+
+
+def _package_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def find_files(spec: DatasetSpec) -> Mapping[str, Sequence[Path]]:

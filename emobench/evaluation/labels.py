@@ -105,8 +105,8 @@ def predict(
             synchronize(device)
             started = time.perf_counter()
             # One context around all batches: autocast casts a weight once and keeps it until the context ends.
-            with torch.inference_mode(), _autocast(device, autocast_dtype):
-                logits = torch.cat([_logits(model, encoded, rows, device, pad_id, padding_side) for rows in batches])
+            with torch.inference_mode(), autocasting(device, autocast_dtype):
+                logits = torch.cat([logits_of(model, encoded, rows, device, pad_id, padding_side) for rows in batches])
             log_probabilities = logits.cpu().log_softmax(dim=-1).numpy()
             synchronize(device)
             seconds = time.perf_counter() - started
@@ -126,11 +126,12 @@ def predict(
     )
 
 
-def _autocast(device: DeviceKind, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:
+def autocasting(device: DeviceKind, dtype: torch.dtype | None) -> contextlib.AbstractContextManager[object]:
+    """Autocast to ``dtype``; None computes in the weights' own."""
     return contextlib.nullcontext() if dtype is None else torch.autocast(device_type=device, dtype=dtype)
 
 
-def _logits(
+def logits_of(
     model: nn.Module,
     encoded: Encoded,
     rows: NDArray[np.int64],
@@ -138,6 +139,7 @@ def _logits(
     pad_id: int,
     padding_side: Literal["left", "right"],
 ) -> torch.Tensor:
+    """Logits of a batch in float32, on the device."""
     batch = collate(encoded, rows.tolist(), pad_id=pad_id, side=padding_side)
     outputs = model(input_ids=batch["input_ids"].to(device), attention_mask=batch["attention_mask"].to(device))
     logits: torch.Tensor = outputs.logits
@@ -171,8 +173,17 @@ def evaluate(
         autocast_dtype=autocast_dtype,
         token_budget=token_budget,
     )
+    return evaluation_of(predictions, class_names)
+
+
+def evaluation_of(predictions: Predictions, class_names: Sequence[str]) -> Evaluation:
+    """Score predictions that are there.
+
+    Raises:
+        DataError: another number of classes than names.
+    """
     scores = score(predictions.labels, predictions.probabilities, class_names)
-    n = len(encoded)
+    n = len(predictions.labels)
     return Evaluation(
         metrics=(
             *scores.metrics,

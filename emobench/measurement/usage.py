@@ -42,6 +42,17 @@ class Usage:
             found.append(metric("device_memory_reserved_bytes", self.device_reserved))
         return found
 
+    def peak(self, device: DeviceKind) -> int | None:
+        """The peak where the work's memory is: on the device, or in the host process of a CPU; None if unknown."""
+        return self.host_peak if device == "cpu" else self.device_peak
+
+
+def held_bytes(device: DeviceKind) -> int:
+    """Memory held now where :meth:`Usage.peak` looks."""
+    if device == "cuda":
+        return int(torch.cuda.memory_allocated())
+    return int(psutil.Process().memory_info().rss)
+
 
 @contextlib.contextmanager
 def watch_memory(device: DeviceKind) -> Iterator[Usage]:

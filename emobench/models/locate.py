@@ -72,6 +72,24 @@ def absent_reason(spec: ModelSpec) -> str | None:
     return str(_absent(spec))
 
 
+def planned_revision(spec: ModelSpec) -> str:
+    """What tells the weights that would be loaded from others, without reading them; empty where they are not here.
+
+    A commit for what was fetched, the published checksum and the size for a package, and names, sizes and times of
+    change for a folder of the user's own.
+    """
+    if spec.path is not None:
+        files = [path for path in sorted(Path(spec.path).glob("*")) if path.is_file()]
+        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        return f"files:{hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:32]}" if files else ""
+    folder = package_folder(spec)
+    if folder is not None:
+        assert spec.packaged is not None
+        return f"package:{spec.packaged.sha256}:{sum(path.stat().st_size for path in weight_files(folder))}"
+    found = _fetched(spec) or _hub_cache(spec)
+    return found.revision if found else ""
+
+
 def checksum(path: Path) -> str:
     """SHA-256 of a file, computed once a process for the same path, size and time of change."""
     status = path.stat()

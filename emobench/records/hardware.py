@@ -13,9 +13,13 @@ def hardware_class(environment: Mapping[str, Any], machine_info: Mapping[str, An
     """Class of a case's hardware, such as ``AMD EPYC, x86_64, 24 GiB, 2 cores, 2 threads``.
 
     Device name, architecture and memory; for a device that computes with threads (a CPU) also the machine's cores and
-    the threads used. Memory is rounded, because a kernel keeps some of it and not always as much. A record without an
-    environment (another plugin's benchmark) ran on the machine's CPU.
+    the threads used; and whether others computed there at the same time. Memory is rounded, because a kernel keeps some
+    of it and not always as much. A record without an environment (another plugin's benchmark) ran on the machine's CPU.
     """
+    elsewhere = environment.get("machine")
+    if isinstance(elsewhere, Mapping):
+        # A case of a merged run, from another machine than the run's.
+        machine_info = elsewhere
     cpu = machine_info.get("cpu")
     cpu = cpu if isinstance(cpu, Mapping) else {}
     threads = environment.get("threads")
@@ -24,6 +28,7 @@ def hardware_class(environment: Mapping[str, Any], machine_info: Mapping[str, An
     if threads or not environment.get("device_name"):
         parts.append(_count(cpu.get("count"), "core"))
     parts.append(_count(threads, "thread"))
+    parts.append("shared with others" if environment.get("shared") is True else "")
     return ", ".join(str(part) for part in parts if part) or UNKNOWN
 
 

@@ -28,7 +28,17 @@ _MACHINE = (
 )
 _COMMIT = ("id", "time", "author_time", "dirty", "project", "branch")
 _RUN = ("version", "profile", "seeds", "weights")
-_ENVIRONMENT = ("device_name", "device_memory_bytes", "fast_bf16", "threads", "python", "platform", "versions")
+_ENVIRONMENT = (
+    "device_name",
+    "device_memory_bytes",
+    "fast_bf16",
+    "threads",
+    "python",
+    "platform",
+    "versions",
+    "shared",
+    "machine",
+)
 _BENCH = ("group", "name", "fullname", "params", "param", "options", "stats")
 """What is kept of each part. The host's name, the arguments and what other plugins added are not."""
 

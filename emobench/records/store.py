@@ -96,17 +96,18 @@ def save_run(storage: Path, machine_id: str, run: Mapping[str, Any], *, commit: 
 def run_bytes(run: Mapping[str, Any]) -> bytes:
     """A run as valid JSON; everything that had to be replaced is listed in ``emobench.replaced``."""
     replaced: list[str] = []
-    content = {key: _plain_or_text(value, str(key), replaced) for key, value in run.items()}
+    content = {key: plain_or_text(value, str(key), replaced) for key, value in run.items()}
     if replaced:
         content["emobench"] = {**content.get("emobench", {"schema": SCHEMA}), "replaced": replaced}
     return json.dumps(content, ensure_ascii=True, indent=1, allow_nan=False).encode()
 
 
-def _plain_or_text(value: Any, place: str, replaced: list[str]) -> Any:
+def plain_or_text(value: Any, place: str, replaced: list[str]) -> Any:
+    """A copy in plain values; what is none becomes a text or null, and its place is appended to ``replaced``."""
     if isinstance(value, Mapping):
-        return {str(key): _plain_or_text(item, f"{place}.{key}", replaced) for key, item in value.items()}
+        return {str(key): plain_or_text(item, f"{place}.{key}", replaced) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain_or_text(item, f"{place}[{index}]", replaced) for index, item in enumerate(value)]
+        return [plain_or_text(item, f"{place}[{index}]", replaced) for index, item in enumerate(value)]
     try:
         return plain(value, place=place, non_finite=replaced)
     except TypeError:

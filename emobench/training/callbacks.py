@@ -10,6 +10,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+import torch.distributed as dist
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -18,17 +19,20 @@ from emobench.files import write_bytes
 from emobench.specs import DeviceKind
 from emobench.training.batches import LengthSampler
 from emobench.training.checkpoint import mark_complete, read_marker
+from emobench.training.distributed import own_part
 
 
 class LossWatch:
     """Keeps the loss of every step and stops at the first that is not finite.
 
     On the CPU each step is looked at as it ends. On an accelerator reading a loss waits for the device, so they are
-    read sixteen at a time; the step named in the error is still the first bad one.
+    read sixteen at a time; the step named in the error is still the first bad one. ``average`` makes the loss of a
+    step out of those of several ranks; all of them look at the same steps.
     """
 
-    def __init__(self, device: DeviceKind) -> None:
+    def __init__(self, device: DeviceKind, *, average: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
         self.every = 1 if device == "cpu" else 16
+        self.average = average
         self.losses: list[float] = []
         """Loss of every step so far, those before a resumed checkpoint included."""
         self.pending: list[torch.Tensor] = []
@@ -47,7 +51,8 @@ class LossWatch:
         """
         if not self.pending:
             return
-        values = torch.stack([loss.float() for loss in self.pending]).tolist()
+        pending = torch.stack([loss.float() for loss in self.pending])
+        values = (pending if self.average is None else self.average(pending)).tolist()
         self.pending.clear()
         for value in values:
             self.losses.append(value)
@@ -146,7 +151,7 @@ class BestWeights(TrainerCallback):
             return
         self.accuracy, self.step = value, state.global_step
         self.marker.unlink(missing_ok=True)
-        tensors = {name: part.detach().cpu().contiguous() for name, part in _trained(kwargs["model"])}
+        tensors = {name: own_part(part).detach().cpu().contiguous() for name, part in _trained(kwargs["model"])}
         write_bytes(self.weights, safetensors.torch.save(tensors))
         write_bytes(self.marker, json.dumps({"accuracy": value, "step": state.global_step}).encode())
 
@@ -157,7 +162,7 @@ class BestWeights(TrainerCallback):
         tensors = safetensors.torch.load_file(self.weights)
         with torch.no_grad():
             for name, part in _trained(model):
-                part.copy_(tensors[name])
+                own_part(part).copy_(tensors[name])
 
     def _read_marker(self) -> dict[str, Any] | None:
         if not (self.marker.exists() and self.weights.exists()):
@@ -172,12 +177,17 @@ def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 class Checkpoints(TrainerCallback):
-    """Marks each checkpoint complete once the Trainer has written all of it."""
+    """Marks each checkpoint complete once the Trainer has written all of it; of several ranks one ``marks`` it."""
 
-    def __init__(self, watch: LossWatch) -> None:
+    def __init__(self, watch: LossWatch, *, marks: bool = True) -> None:
         self.watch = watch
+        self.marks = marks
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.watch.check()
+        if self.watch.average is not None:
+            dist.barrier()
+        if not self.marks:
+            return
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
         mark_complete(folder, {"step": state.global_step, "losses": self.watch.losses[: state.global_step]})

@@ -1,7 +1,8 @@
 """Fine-tuning one model with one seed through the Hugging Face ``Trainer``.
 
-Our own part is the order of the batches, the splitting of large steps, the check of every loss, and checkpoints that
-are used only when complete. The loop, the optimizer, schedules, clipping, precision and resuming are the Trainer's.
+Our own part is the order of the batches, the splitting of large steps, the check of every loss, checkpoints that are
+used only when complete, and what several processes need to train as one. The loop, the optimizer, schedules, clipping,
+precision and resuming are the Trainer's.
 """
 
 from __future__ import annotations
@@ -11,42 +12,48 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import nn
 from torch.profiler import record_function
-from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PrinterCallback, ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer_utils import set_seed
 
-from emobench.data.encode import Encoded, collate
+from emobench.data.encode import Encoded
 from emobench.devices import synchronize
-from emobench.errors import DataError
+from emobench.errors import DataError, UnsupportedError
 from emobench.models.first_token import only_first_token
 from emobench.models.kernels import use_fastest
 from emobench.outcomes import FitOutcome
 from emobench.specs import CaseSpec, DeviceKind, Precision, TrainSettings
-from emobench.training.batches import LengthSampler, micro_batches
+from emobench.training.batches import LengthSampler
 from emobench.training.callbacks import BestWeights, Checkpoints, EarlyStopping, LossWatch, StepProgress
 from emobench.training.checkpoint import checkpoint_step, newest_complete
+from emobench.training.distributed import (
+    Ranks,
+    check_same_weights,
+    from_first_rank,
+    leave_wrapping,
+    mean_over_ranks,
+    shard_fully,
+    sum_over_ranks,
+)
+from emobench.training.timed_checkpoints import TimedCheckpoints
+from emobench.training.trainer import EncodedTrainer, Loss
+from emobench.training.trainer import Validate as Validate
 
-Validate = Callable[[nn.Module], Mapping[str, float]]
 Progress = Callable[[int, int, float], None]
 """Called with (step done, steps in all, loss in nats)."""
-Loss = Callable[[nn.Module, Mapping[str, Any], int | torch.Tensor], torch.Tensor]
-"""Called with model, batch (labels included) and the examples of the whole step, which its sum is divided by."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitPlan:
     """Everything that decides a training run besides model and data.
 
-    ``checkpoint_steps`` None keeps no checkpoints. ``stop_after``
+    ``checkpoint_steps`` None keeps no checkpoints by steps, ``checkpoint_seconds`` none by the clock. ``stop_after``
     leaves the run at that step as a crash would, its checkpoints in place; ``resume`` goes on from the newest complete
     checkpoint in ``folder``.
     """
@@ -61,12 +68,15 @@ class FitPlan:
     early_stopping_patience: int | None = None
     folder: Path | None = None
     checkpoint_steps: int | None = None
+    checkpoint_seconds: float | None = None
     stop_after: int | None = None
     resume: bool = False
     pad_id: int = 0
     padding_side: Literal["left", "right"] = "right"
     kernel: str | None = None
     """Attention implementation; None takes the one this machine is fastest at."""
+    ranks: Ranks | None = None
+    """This process among several that train together; ``batch_size`` is then the step's rows over all of them."""
 
 
 def plan_for(case: CaseSpec, *, seed: int, pad_id: int, padding_side: Literal["left", "right"]) -> FitPlan:
@@ -86,101 +96,6 @@ def plan_for(case: CaseSpec, *, seed: int, pad_id: int, padding_side: Literal["l
     )
 
 
-class Indices(Dataset[int]):
-    """Row numbers of an encoded split; the collator turns a batch of them into tensors."""
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
-def mean_cross_entropy(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any = None) -> torch.Tensor:
-    """Cross entropy in float32, summed and divided by the examples of the whole step, so that parts add up."""
-    logits = outputs["logits"].float()
-    total = nn.functional.cross_entropy(logits, labels, reduction="sum")
-    return total / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
-
-
-class EncodedTrainer(Trainer):
-    """A Trainer fed from an :class:`Encoded` split, validating through a function of the caller's."""
-
-    def __init__(
-        self,
-        *,
-        encoded: Encoded,
-        plan: FitPlan,
-        validate: Validate | None,
-        watch: LossWatch,
-        sampler: LengthSampler,
-        loss: Loss | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.encoded = encoded
-        self.plan = plan
-        self.validate = validate
-        self.watch = watch
-        self.sampler = sampler
-        self.loss = loss
-        self.tokens_seen = 0
-        self.samples_seen = 0
-        super().__init__(
-            train_dataset=Indices(len(encoded)),
-            data_collator=self.collate_rows,
-            # Only its presence counts: the Trainer asks for it, and ``evaluate`` below takes the caller's function.
-            eval_dataset=None if validate is None else Indices(1),
-            compute_loss_func=mean_cross_entropy,
-            **kwargs,
-        )
-
-    def collate_rows(self, rows: list[int]) -> dict[str, torch.Tensor]:
-        """Batch of rows padded to its longest, shape (rows, longest)."""
-        return collate(self.encoded, rows, pad_id=self.plan.pad_id, side=self.plan.padding_side)
-
-    def _get_train_sampler(self, train_dataset: Dataset[int] | None = None) -> LengthSampler:
-        return self.sampler
-
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        """One optimizer step's forward and backward passes, split where the batch exceeds the token budget."""
-        rows, length = inputs["input_ids"].shape
-        self.samples_seen += rows
-        self.tokens_seen += int(inputs["attention_mask"].sum())
-        items = rows if num_items_in_batch is None else num_items_in_batch
-        parts = micro_batches(rows, length, self.plan.settings.token_budget)
-        losses = [
-            super(EncodedTrainer, self).training_step(
-                model, {name: value[part] for name, value in inputs.items()}, items
-            )
-            for part in parts
-        ]
-        loss = torch.stack(losses).sum()
-        self.watch.pending.append(loss)
-        return loss
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The caller's loss where there is one, else cross entropy as the Trainer is set to."""
-        if self.loss is None:
-            return super().compute_loss(model, inputs, *args, **kwargs)
-        items = kwargs.get("num_items_in_batch")
-        return self.loss(model, inputs, len(inputs["labels"]) if items is None else items)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Validate through the caller's function and tell the callbacks, as ``Trainer.evaluate`` does."""
-        assert self.validate is not None
-        assert isinstance(self.model, nn.Module)
-        found = {name: float(value) for name, value in self.validate(self.model).items()}
-        metrics = {f"eval_{name}": value for name, value in found.items()}
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-
 def fit(
     model: PreTrainedModel,
     train: Encoded,
@@ -197,25 +112,34 @@ def fit(
     Raises:
         NonFiniteLossError: a loss is NaN or infinite; names the first such step.
         DataError: nothing to train on, or a resume finds no complete checkpoint.
+        UnsupportedError: the plan's ranks are not what trains, or cannot do what the plan asks.
     """
     if len(train) == 0:
         raise DataError("the training split is empty", why="no rows are left", fix="check the data set's sizes")
+    ranks = plan.ranks
+    if ranks is not None:
+        check_plan(plan, ranks, own_loss=loss is not None)
     with contextlib.ExitStack() as stack:
         folder = plan.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="emobench-fit-")))
-        set_seed(plan.seed)
+        set_seed(torch_seed(plan))
         if plan.settings.gradient_checkpointing:
             checkpoint_activations(model)
-        rows, length = plan.settings.batch_size, int(np.median(train.lengths))
         stack.callback(only_first_token(model))
-        kernel = use_fastest(model, plan.device, rows=rows, length=length, training=True, insist=plan.kernel)
-        watch, stopping = LossWatch(plan.device), EarlyStopping(plan.early_stopping_patience)
+        kernel = choose_kernel(model, train, plan)
+        watch = LossWatch(plan.device, average=None if ranks is None else mean_over_ranks)
+        stopping = EarlyStopping(plan.early_stopping_patience)
         trainer = build_trainer(model, train, plan, folder, validate=validate, watch=watch, loss=loss)
-        for callback in (stopping, StepProgress(watch, trainer.sampler, progress, plan.stop_after), Checkpoints(watch)):
+        first = ranks is None or ranks.rank == 0
+        steps = StepProgress(watch, trainer.sampler, progress if first else None, plan.stop_after)
+        for callback in (stopping, steps, Checkpoints(watch, marks=first)):
             trainer.add_callback(callback)
         checkpoint = find_checkpoint(folder) if plan.resume else None
-        best = BestWeights(folder, resumed_at=None if checkpoint is None else checkpoint_step(checkpoint))
+        own = folder if ranks is None else folder / f"rank-{ranks.rank}"
+        best = BestWeights(own, resumed_at=None if checkpoint is None else checkpoint_step(checkpoint))
         if picks_best(plan, validating=validate is not None):
             trainer.add_callback(best)
+        if plan.checkpoint_seconds is not None:
+            trainer.add_callback(TimedCheckpoints(plan.checkpoint_seconds))
         watch.restore(checkpoint)
         synchronize(plan.device)
         start = time.perf_counter_ns()
@@ -226,18 +150,61 @@ def fit(
         best.put_back(model, last_step=trainer.state.global_step)
         synchronize(plan.device)
         seconds = (time.perf_counter_ns() - start) / 1e9
+    found = outcome_of(trainer, seconds, kernel=kernel, stopped_early=stopping.stopped)
+    return replace(found, resumed_at=None if checkpoint is None else checkpoint_step(checkpoint))
+
+
+def choose_kernel(model: PreTrainedModel, train: Encoded, plan: FitPlan) -> str:
+    """Set the attention that trains; among several ranks the first one's choice, or they would differ by rounding."""
+    shape = {"rows": plan.settings.batch_size, "length": int(np.median(train.lengths))}
+    kernel = use_fastest(model, plan.device, **shape, training=True, insist=plan.kernel)
+    if plan.ranks is not None and (agreed := from_first_rank(kernel, plan.device)) != kernel:
+        kernel = use_fastest(model, plan.device, **shape, training=True, insist=agreed)
+    return kernel
+
+
+def outcome_of(trainer: EncodedTrainer, seconds: float, *, kernel: str, stopped_early: bool) -> FitOutcome:
+    """What a training gave; rows and tokens are counted over all ranks."""
+    plan, seen = trainer.plan, [trainer.samples_seen, trainer.tokens_seen]
+    samples_seen, tokens_seen = seen if plan.ranks is None else sum_over_ranks(seen, plan.device)
     return FitOutcome(
         seed=plan.seed,
         steps=trainer.state.global_step,
         epochs=float(trainer.state.epoch or 0.0),
-        samples_seen=trainer.samples_seen,
-        tokens_seen=trainer.tokens_seen,
+        samples_seen=samples_seen,
+        tokens_seen=tokens_seen,
         seconds=seconds,
-        losses=watch.losses,
+        losses=trainer.watch.losses,
         validation=tuple(validation_history(trainer)),
-        stopped_early=stopping.stopped,
+        stopped_early=stopped_early,
         kernel=kernel,
+        distribution=trainer.distribution,
     )
+
+
+def check_plan(plan: FitPlan, ranks: Ranks, *, own_loss: bool) -> None:
+    """Refuse what several processes cannot do together.
+
+    Raises:
+        UnsupportedError: a loss that knows nothing of rows that fill up a share, or a checkpoint of sharded weights.
+    """
+    if own_loss:
+        raise UnsupportedError(
+            f"a loss of the caller's own on {ranks.world_size} processes",
+            why="it would count rows that only fill up a process's share of a step",
+            fix="train in one process",
+        )
+    if plan.checkpoint_steps and (ranks.shard or ranks.wrapper != "ddp"):
+        raise UnsupportedError(
+            f"checkpoint_steps={plan.checkpoint_steps} with sharded weights",
+            why="a checkpoint is written from one process, and none of them has all the weights",
+            fix="take the wrapper ddp, or leave checkpoint_steps unset",
+        )
+
+
+def torch_seed(plan: FitPlan) -> int:
+    """Seed of what torch draws in training: of its own in each rank, or all would drop the same neurons."""
+    return plan.seed + (0 if plan.ranks is None else plan.ranks.rank)
 
 
 def picks_best(plan: FitPlan, *, validating: bool) -> bool:
@@ -261,6 +228,8 @@ def few_steps(model: PreTrainedModel, train: Encoded, plan: FitPlan, *, steps: i
     """
     set_seed(plan.seed)
     rows, length = plan.settings.batch_size, int(np.median(train.lengths))
+    if plan.settings.gradient_checkpointing:
+        checkpoint_activations(model)
     only_first_token(model)
     use_fastest(model, plan.device, rows=rows, length=length, training=True, insist=plan.kernel)
     trainer = build_trainer(
@@ -334,6 +303,10 @@ def build_trainer(
     loss: Loss | None = None,
 ) -> EncodedTrainer:
     """A Trainer for the plan, without the callbacks that print."""
+    if plan.ranks is not None:
+        check_same_weights(model)
+        if plan.ranks.shard:
+            shard_fully(model, plan.device)
     trainer = EncodedTrainer(
         encoded=train,
         plan=plan,
@@ -344,6 +317,8 @@ def build_trainer(
         model=model,
         args=training_arguments(len(train), plan, folder, validating=validate is not None),
     )
+    if plan.ranks is not None and plan.ranks.shard:
+        leave_wrapping(trainer.accelerator)
     trainer.pop_callback(PrinterCallback)
     trainer.pop_callback(ProgressCallback)
     return trainer
@@ -355,9 +330,11 @@ def training_arguments(rows: int, plan: FitPlan, folder: Path, *, validating: bo
     saving: dict[str, Any] = {"save_strategy": "no"}
     if plan.checkpoint_steps:
         saving = {"save_strategy": "steps", "save_steps": plan.checkpoint_steps, "save_total_limit": 2}
+    elif plan.checkpoint_seconds is not None:
+        saving["save_total_limit"] = 2
     arguments = TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=settings.batch_size,
+        per_device_train_batch_size=-(-settings.batch_size // (plan.ranks.world_size if plan.ranks else 1)),
         num_train_epochs=plan.epochs,
         max_steps=total_steps(rows, plan) if total_steps(rows, plan) < epoch_steps(rows, plan) else -1,
         learning_rate=plan.learning_rate,
@@ -368,7 +345,7 @@ def training_arguments(rows: int, plan: FitPlan, folder: Path, *, validating: bo
         bf16=plan.precision in {"bf16", "nf4", "int8-bnb"},
         fp16=plan.precision == "fp16",
         use_cpu=plan.device == "cpu",
-        seed=plan.seed,
+        seed=torch_seed(plan),
         eval_strategy="epoch" if picks_best(plan, validating=validating) else "no",
         logging_strategy="no",
         logging_nan_inf_filter=False,

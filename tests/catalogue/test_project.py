@@ -134,9 +134,11 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     assert project.settings == {
         "profile": "quick",
         "seeds": 3,
+        "silence": ("truncation",),
         "train": {"batch_size": 16},
         "targets": {"accuracy": 0.8},
         "gates": {"accuracy": "1pt"},
+        "run": {"models": ["all-minilm-l6-v2"]},
     }
 
 
@@ -145,7 +147,8 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     [
         (
             "seed = 3",
-            "unknown key in FILE: 'seed'; known are datasets, gates, models, price, profile, seeds, targets, train; ",
+            "unknown key in FILE: 'seed'; known are datasets, gates, models, price, profile, run, seeds, silence, "
+            "targets, train; ",
         ),
         ('seeds = "3"', "seeds = '3' in FILE cannot be used; input should be a valid integer"),
         ("seeds = true", "seeds = True in FILE cannot be used; input should be a valid integer"),

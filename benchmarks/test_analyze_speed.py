@@ -1,0 +1,200 @@
+"""What analyzing data costs: against the tokenizers library alone, and in memory on files of growing size.
+
+Ratios are of runs in turn within one test. The 2 GB file is slow: add ``--emo-slow``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from emobench.data.analyze.passes import Pass
+
+REVIEWS = {"imdb-train": 4000, "rotten_tomatoes-train": 8000}
+ROUNDS = 5
+LEAST_RATE, MOST_ADDED = 0.9, 1.3
+MEMORY_GROWTH_BYTES = 200_000_000
+"""Most that the peak may grow from a 20 MB file to any larger one: what a batch takes varies, the file's size does not
+come into it."""
+
+
+def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with capsys.disabled():
+        sys.stdout.write(f"\n  {text}\n")
+
+
+def reviews() -> dict[str, list[str]]:
+    """Packaged reviews by data set, as their files have them."""
+    from emobench.catalogue.datasets import find_dataset
+    from emobench.data.sources import read_rows
+
+    found = {}
+    for name, rows in REVIEWS.items():
+        raw = read_rows(find_dataset(name))["train"]
+        found[name] = [text for text in raw.texts[:rows] if text]
+    return found
+
+
+def write_lines(path: Path, texts: Iterator[str] | list[str]) -> Path:
+    with path.open("w", encoding="utf-8") as stream:
+        for text in texts:
+            stream.write(json.dumps({"text": text, "label": "1"}) + "\n")
+    return path
+
+
+def tokenizer() -> Any:
+    from emobench.catalogue.models import find_model
+    from emobench.models.load import load_tokenizer
+
+    return load_tokenizer(find_model("all-minilm-l6-v2")).backend_tokenizer
+
+
+def analysis(path: Path, backend: Any, passes: list[Pass]) -> Any:
+    from emobench.data.analyze.core import analyze
+    from emobench.data.analyze.lengths import TokenCounter
+    from emobench.data.document_sources import find_source
+
+    counter = TokenCounter(backend)
+    return analyze(find_source(str(path), {}), passes=passes, tokenizer=counter, tokenizer_name="all-minilm-l6-v2")
+
+
+def all_passes(path: Path) -> list[Pass]:
+    """Every question but the language."""
+    from emobench.catalogue.models import find_model
+    from emobench.commands.analyzing import AnalyzeOptions, passes_for
+    from emobench.data.document_sources import find_source
+
+    options = AnalyzeOptions(given=str(path), language=False)
+    return passes_for(options, find_source(str(path), {}), find_model("all-minilm-l6-v2"), None)
+
+
+def in_turn(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, the calls taking turns; a first turn is thrown away."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            if turn:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def median_ratio(over: list[float], under: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+
+
+@pytest.mark.parametrize("name", REVIEWS)
+def test_speed_against_the_library(
+    name: str, benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Counting a file's tokens at 90 % or more of the rate of one ``encode_batch`` call on texts already in memory, and
+    all else (language apart) at no more than 30 % on top; the counts are equal text by text.
+    """
+    from emobench.data.analyze.lengths import Lengths
+
+    texts = reviews()[name]
+    path = write_lines(tmp_path / "reviews.jsonl", texts)
+    backend = tokenizer()
+    backend.no_truncation()
+    backend.no_padding()
+    lengths: list[Lengths] = []
+
+    def counting() -> None:
+        lengths.append(Lengths())
+        analysis(path, backend, [lengths[-1]])
+
+    calls: dict[str, Callable[[], Any]] = {
+        "library": lambda: backend.encode_batch(texts),
+        "library, fast": lambda: backend.encode_batch_fast(texts),
+        "counting": counting,
+        "everything": lambda: analysis(path, backend, all_passes(path)),
+    }
+    seconds: dict[str, list[float]] = {}
+    benchmark.pedantic(lambda: seconds.update(in_turn(calls, ROUNDS)), rounds=1)
+    assert lengths[-1].counts == Counter(len(encoding) for encoding in backend.encode_batch(texts))
+    rate = median_ratio(seconds["library"], seconds["counting"])
+    fast = median_ratio(seconds["library, fast"], seconds["counting"])
+    added = median_ratio(seconds["everything"], seconds["counting"])
+    verdicts = ["met" if met else "MISSED" for met in (rate >= LEAST_RATE, fast >= LEAST_RATE, added <= MOST_ADDED)]
+    tokens = sum(length * count for length, count in lengths[-1].counts.items())
+    say(capsys, f"{name}, {len(texts):,} texts, {tokens:,} tokens, counts equal")
+    say(capsys, f"counting runs at {rate:.2f} of encode_batch's rate (target {LEAST_RATE}: {verdicts[0]})")
+    say(capsys, f"and at {fast:.2f} of encode_batch_fast's (target {LEAST_RATE}: {verdicts[1]})")
+    say(capsys, f"everything but language takes {added:.2f} of counting (target {MOST_ADDED}: {verdicts[2]})")
+    benchmark.extra_info.update({"rate_of_encode_batch": rate, "rate_of_fast": fast, "everything_over_counting": added})
+
+
+CHILD = """
+import resource, sys, json
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from benchmarks import test_analyze_speed as here
+backend = here.tokenizer()
+path = Path(sys.argv[2])
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+before = peak()
+found = here.analysis(path, backend, here.all_passes(path))
+print(json.dumps({"growth": peak() - before, "documents": found.source["documents"],
+    "tokens": found.sections["lengths"]["tokens"]["value"], "near": found.sections["duplicates"]["near"]["count"]}))
+"""
+
+
+def changed_reviews(target_bytes: int) -> Iterator[str]:
+    """Reviews again and again, a word in eight replaced, until their bytes are enough."""
+    rng = random.Random(0)
+    written = 0
+    texts = [text for part in reviews().values() for text in part]
+    for text in cycle(texts):
+        words = text.split()
+        for place in range(rng.randrange(8), len(words), 8):
+            words[place] = f"w{rng.randrange(10**6)}"
+        changed = " ".join(words)
+        written += len(changed.encode()) + 30
+        yield changed
+        if written >= target_bytes:
+            return
+
+
+def peak_growth(path: Path) -> dict[str, Any]:
+    """What a process of its own says of analyzing a file."""
+    root = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", CHILD, root, str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    assert result.returncode == 0, result.stderr
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("megabytes", [200, pytest.param(2000, marks=pytest.mark.slow)], ids=["200MB", "2GB"])
+def test_memory_is_flat(megabytes: int, benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The peak of resident memory grows no more on a large file than on one of 20 MB, all questions asked."""
+    small = write_lines(tmp_path / "small.jsonl", changed_reviews(20_000_000))
+    large = write_lines(tmp_path / "large.jsonl", changed_reviews(megabytes * 1_000_000))
+    first = peak_growth(small)
+    found: dict[str, Any] = {}
+    benchmark.pedantic(lambda: found.update(peak_growth(large)), rounds=1)
+    size = large.stat().st_size
+    large.unlink()
+    more = found["growth"] - first["growth"]
+    verdict = "met" if more <= MEMORY_GROWTH_BYTES else "MISSED"
+    say(capsys, f"{size / 1e6:,.0f} MB, {found['documents']:,} documents, {found['tokens']:,} tokens")
+    say(
+        capsys,
+        f"peak {found['growth'] / 1e6:,.0f} MB above the start, on 20 MB {first['growth'] / 1e6:,.0f} MB: "
+        f"{more / 1e6:+,.0f} MB (target at most {MEMORY_GROWTH_BYTES / 1e6:,.0f} MB: {verdict})",
+    )
+    benchmark.extra_info.update({"bytes": size, "peak_growth_bytes": found["growth"], "small_growth": first["growth"]})
+    assert more <= MEMORY_GROWTH_BYTES

@@ -1,0 +1,208 @@
+"""``emobench check --calibrate``: predicted against measured over saved runs, and the corrections of each device.
+
+The memory a case was predicted to take stands in its record. Its time is predicted anew, from the sizes in the record
+and this machine's measured rates, so only for records of devices of this machine. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import ValidationError
+
+from emobench.commands.place import Place, find_place
+from emobench.devices import absent_reason, find_device
+from emobench.errors import BrokenFileError, SpecError, UnsupportedError
+from emobench.estimate.calibration import FEWEST, Calibration, Correction, correction, save_calibration
+from emobench.estimate.time import Rates, case_seconds
+from emobench.files import write_bytes
+from emobench.outcomes import Status
+from emobench.records.record import Record
+from emobench.records.store import load_run, run_files
+from emobench.specs import CaseSpec, DeviceKind, MethodSpec, Precision, Profile, TrainSettings
+
+MEASURED_AS = MappingProxyType(
+    {"train": "train_seconds", "evaluate": "evaluate_seconds", "latency": "latency_p50_seconds"}
+)
+"""Part of a time estimate to the metric that measures it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """What calibrating gave."""
+
+    found: tuple[Calibration, ...]
+    files: tuple[Path, ...]
+    runs: int
+    unreadable: tuple[str, ...]
+    """Runs that were left out, with the reason."""
+
+
+def calibrate(place: Place) -> Calibrated:
+    """Compare predictions with measurements over all saved runs, and keep the corrections of each device.
+
+    Raises:
+        SpecError: no saved run has a case to learn from.
+    """
+    storage = place.root / "results"
+    ratios: dict[str, dict[str, list[float]]] = {}
+    runs, unreadable = 0, []
+    rates = _Rates()
+    for path in run_files(storage):
+        try:
+            records = load_run(path).records
+        except BrokenFileError as error:
+            unreadable.append(f"{path.name}: {error.why}")
+            continue
+        runs += 1
+        for record in records:
+            device = str(record.environment.get("device_name") or "")
+            if record.status is not Status.OK or not device:
+                continue
+            for name, ratio in (*_memory(record), *_times(record, place, rates)):
+                ratios.setdefault(device, {}).setdefault(name, []).append(ratio)
+    if not ratios:
+        raise SpecError(
+            "there is nothing to calibrate with",
+            why=f"{storage} holds no run with an ok case that has a prediction",
+            fix="make one: pytest benchmarks",
+        )
+    found = tuple(
+        Calibration(device=device, corrections={name: correction(values) for name, values in sorted(named.items())})
+        for device, named in sorted(ratios.items())
+    )
+    return Calibrated(
+        found=found,
+        files=tuple(save_calibration(item) for item in found),
+        runs=runs,
+        unreadable=tuple(unreadable),
+    )
+
+
+def _memory(record: Record) -> Iterator[tuple[str, float]]:
+    estimate = record.details.get("estimate")
+    if not isinstance(estimate, Mapping):
+        return
+    ratio = estimate.get("ratio")
+    if isinstance(ratio, float | int) and ratio > 0:
+        yield f"memory.{estimate['plan']['work']}", float(ratio)
+
+
+class _Rates:
+    """Rates of the devices that are here, each looked up once; None for one that is not."""
+
+    def __init__(self) -> None:
+        self._names: dict[DeviceKind, str | None] = {}
+        self._found: dict[tuple[DeviceKind, Precision], Rates] = {}
+
+    def of(self, record: Record) -> Rates | None:
+        """The rates that the record's case ran at, if it ran on a device like the one here."""
+        from emobench.timing_plans import machine_rates
+
+        kind: DeviceKind = record.case["device"]
+        precision: Precision = record.case["precision"]
+        if kind not in self._names:
+            here = None if absent_reason(kind) else find_device(kind)
+            self._names[kind] = None if here is None else here.name
+        if self._names[kind] is None or self._names[kind] != record.environment.get("device_name"):
+            return None
+        if (kind, precision) not in self._found:
+            self._found[kind, precision] = machine_rates(kind, precision)
+        return self._found[kind, precision]
+
+
+def _times(record: Record, place: Place, rates: _Rates) -> Iterator[tuple[str, float]]:
+    found = rates.of(record)
+    spec = None if found is None else spec_of(record, place)
+    if found is None or spec is None:
+        return
+    data = record.details.get("data")
+    mean = data.get("mean_tokens") if isinstance(data, Mapping) else None
+    try:
+        expected = case_seconds(spec, found, mean_length=mean).parts
+    except UnsupportedError:
+        # An architecture of no known shape has no estimate to correct.
+        return
+    for part, name in MEASURED_AS.items():
+        measured = record.metric(name)
+        if part in expected and measured is not None and measured.value > 0 and expected[part] > 0:
+            yield f"time.{part}", measured.value / expected[part]
+
+
+def spec_of(record: Record, place: Place) -> CaseSpec | None:
+    """The case of a record, from its sizes and the catalogue's rows; None where a row is gone or was another one."""
+    case, sizes = record.case, record.details.get("spec") or {}
+    if case["kind"] == "generation" or not isinstance(sizes, Mapping) or "profile" not in sizes:
+        # A generation is kept as its parts, which are no whole one.
+        return None
+    if (case.get("backend") or "eager") != "eager" or case.get("launch"):
+        # The estimate is of eager operators in one process: another backend's speed is not its error.
+        return None
+    try:
+        method = sizes.get("method")
+        return CaseSpec(
+            kind=case["kind"],
+            model=place.find_model(case["model"]),
+            dataset=place.find_dataset(case["dataset"]) if case.get("dataset") else None,
+            method=MethodSpec.model_validate(method) if method else None,
+            precision=case["precision"],
+            device=case["device"],
+            batch_size=case.get("batch_size"),
+            length=case.get("length"),
+            backend=case.get("backend") or "eager",
+            profile=Profile.model_validate(sizes["profile"]),
+            train=TrainSettings.model_validate(sizes.get("train") or {}),
+            weights=case.get("weights") or "pretrained",
+        )
+    except (SpecError, ValidationError):
+        return None
+
+
+def calibrate_project(json_file: Path | None = None) -> str:
+    """Calibrate with the runs of the project around the working folder; the text, and the same as JSON where asked.
+
+    Raises:
+        SpecError: see :func:`calibrate`; also a path that cannot be written.
+    """
+    made = calibrate(find_place())
+    if json_file is not None:
+        try:
+            write_bytes(json_file, (json.dumps(as_json(made), indent=2) + "\n").encode())
+        except OSError as error:
+            raise SpecError(
+                f"--json: {json_file} cannot be written", why=str(error), fix="name another place"
+            ) from error
+    return calibrated_text(made)
+
+
+def calibrated_text(made: Calibrated) -> str:
+    """What was found, a line for each quantity and kind of work."""
+    lines = [f"{made.runs} runs read"]
+    lines += [f"  left out: {text}" for text in made.unreadable]
+    for item, file in zip(made.found, made.files, strict=True):
+        lines.append(f"{item.device}: corrections are kept in {file}")
+        lines += [f"  {text}" for text in _lines(item.corrections.items())]
+    return "\n".join(lines)
+
+
+def _lines(corrections: Iterable[tuple[str, Correction]]) -> Iterator[str]:
+    for name, found in corrections:
+        quantity, _, work = name.partition(".")
+        told = f"half of {found.records} records within {100 * (found.spread - 1):.0f} %"
+        if not found.used:
+            told += f"; not used, fewer than {FEWEST} records" if found.records < FEWEST else "; not used, too far off"
+        yield f"{quantity} of {work}: measured is {found.factor:.2f} of predicted, {told}"
+
+
+def as_json(made: Calibrated) -> dict[str, Any]:
+    """The corrections as plain values."""
+    return {
+        item.device: {name: {"factor": c.factor, "spread": c.spread, "records": c.records} for name, c in named}
+        for item in made.found
+        for named in [item.corrections.items()]
+    }

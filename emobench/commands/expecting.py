@@ -1,0 +1,70 @@
+"""How long the cases of a check are expected to take, at this machine's measured rates. Runs none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from emobench.devices import find_device
+from emobench.errors import UnsupportedError
+from emobench.estimate.calibration import load_calibration
+from emobench.estimate.time import Rates, TimeEstimate, case_seconds, work_of
+from emobench.specs import CaseSpec, DeviceKind, Precision
+
+SHOWN_AT_MOST = 12
+"""Cases that are listed one by one; of more only the longest and the sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """One case and its time."""
+
+    case: CaseSpec
+    time: TimeEstimate
+
+
+def expected_times(cases: Sequence[CaseSpec]) -> list[Expected]:
+    """Times of the cases whose architecture's operations are known; rates are measured once and then kept.
+
+    Corrected by what earlier runs on the device showed, where that was calibrated.
+    """
+    from emobench.timing_plans import machine_rates
+
+    rates: dict[tuple[DeviceKind, Precision], Rates] = {}
+    found: list[Expected] = []
+    for case in cases:
+        device = find_device(case.device)
+        if device is None or case.launch is not None:
+            # The estimate is of one process.
+            continue
+        kind = (case.device, case.precision)
+        if kind not in rates:
+            rates[kind] = machine_rates(*kind)
+        try:
+            time = case_seconds(case, rates[kind])
+        except UnsupportedError:
+            continue
+        factor = load_calibration(device.name).factor("time", work_of(case))
+        found.append(Expected(case=case, time=time.scaled(factor)))
+    return found
+
+
+def expected_lines(found: Sequence[Expected]) -> list[str]:
+    """The sum and the cases it is made of, or the longest of many."""
+    if not found:
+        return []
+    low, high = sum(item.time.low for item in found), sum(item.time.high for item in found)
+    lines = [f"expected to take {span_text(low, high)}, loading left out:"]
+    ordered = sorted(found, key=lambda item: -item.time.seconds)
+    lines += [f"  {span_text(item.time.low, item.time.high):>14}  {item.case.id}" for item in ordered[:SHOWN_AT_MOST]]
+    if len(ordered) > SHOWN_AT_MOST:
+        lines.append(f"  {'':>14}  and {len(ordered) - SHOWN_AT_MOST:,} that take less")
+    return lines
+
+
+def span_text(low: float, high: float) -> str:
+    """A range of time in one unit."""
+    for size, name in ((3600.0, "h"), (60.0, "min")):
+        if high >= 2 * size:
+            return f"{low / size:.2g}-{high / size:.2g} {name}"
+    return f"{max(low, 1):.0f}-{max(high, 1):.0f} s"

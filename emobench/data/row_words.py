@@ -1,0 +1,53 @@
+"""Words the readers of rows share: the longest row, how a fault is reported, and how bytes become text."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+
+from emobench.errors import DataError
+
+MAX_ROW_BYTES = 16 << 20
+"""A longer row is a fault; what is in memory at once is bounded by it."""
+
+Fault = Callable[[int, str], None]
+"""Takes a row's number and why it could not be read."""
+
+
+def too_long(limit: int, *, what: str = "the row") -> str:
+    """Why a row that is longer than ``limit`` bytes was passed over."""
+    return f"{what} is longer than {limit >> 20} MiB, which is the most that is held in memory"
+
+
+def decoded(data: bytes, encoding: str, *, first: bool = False) -> str:
+    """The text of bytes; ``first`` drops a UTF-8 byte order mark.
+
+    Raises:
+        UnicodeError: the bytes are not text of this encoding; the message names byte and position.
+    """
+    if first and data.startswith(codecs.BOM_UTF8):
+        data = data[3:]
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = data[error.start] if error.start < len(data) else 0
+        raise UnicodeError(f"byte 0x{byte:02x} at position {error.start} is not {encoding} text") from error
+
+
+def is_ascii_compatible(encoding: str) -> None:
+    """Refuse an encoding that Python does not know, or in which commas and line breaks are not single ASCII bytes.
+
+    Raises:
+        DataError: names encodings that can be taken.
+    """
+    try:
+        codecs.lookup(encoding)
+        fits = ',"\n{'.encode(encoding) == b',"\n{'
+    except (LookupError, UnicodeError):
+        fits = False
+    if not fits:
+        raise DataError(
+            f"encoding {encoding!r} cannot be read",
+            why="it is unknown to Python, or its commas and line breaks are not single bytes",
+            fix="take utf-8, cp1252 or latin-1, or save the file as UTF-8",
+        )

@@ -1,0 +1,166 @@
+"""Floating-point operations of forward passes, plans and whole cases, and bytes a pass moves. Measures nothing.
+
+Of cases the figures are rough and for every architecture (``case_flops``); of a plan they are counts of every matrix
+product (``plan_flops``), for the architectures of ``shapes``. A multiplication and an addition are two operations.
+"""
+
+from __future__ import annotations
+
+from emobench.estimate.parameters import adapted, head_parameters
+from emobench.estimate.passes import written_bytes
+from emobench.estimate.plan import MemoryPlan
+from emobench.estimate.shapes import Shape, shape_of
+from emobench.estimate.weights import weight_bytes
+from emobench.specs import CaseSpec, ModelSpec
+
+BACKWARD_SHARE = {"full": 2.0, "lora": 1.2, "head": 0.1}
+"""Work of the backward pass in units of the forward pass: weights and inputs, inputs (and adapters), the head alone."""
+
+
+def body_parameters(model: ModelSpec) -> int:
+    """Parameters that multiply each token: the layers' matrices, from the configuration; embeddings are looked up.
+
+    A gated MLP has three matrices (the LLaMA family), a plain one two.
+    """
+    config = model.config
+    width = int(config.get("hidden_size") or config["dim"])
+    inner = int(config.get("intermediate_size") or config["hidden_dim"])
+    layers = int(config.get("num_hidden_layers") or config["n_layers"])
+    heads = int(config.get("num_attention_heads") or config["n_heads"])
+    head_width = int(config.get("head_dim") or width // heads)
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    attention = 2 * width * head_width * (heads + kv_heads)
+    return layers * (attention + (3 if model.kind == "decoder" else 2) * width * inner)
+
+
+def forward_flops(model: ModelSpec, tokens: int) -> float:
+    """Two operations a parameter and token; attention's own products are left out."""
+    return 2.0 * body_parameters(model) * tokens
+
+
+def case_flops(case: CaseSpec) -> float:
+    """Floating-point operations of all of a case: every seed, warm-up and fewest rounds included."""
+    profile = case.profile
+    if case.kind == "inference":
+        tokens = (case.batch_size or 1) * (case.length or profile.prompt_tokens)
+        return forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
+    if case.kind == "generation":
+        tokens = (case.batch_size or 1) * ((case.length or profile.prompt_tokens) + profile.new_tokens)
+        # Whole generations, and as many in parts.
+        return 2 * forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
+    assert case.dataset is not None
+    length = min(case.dataset.mean_tokens, profile.max_length)
+    # A smoke run proves the path on its profile's rows.
+    whole = (profile.test or 0) if profile.id == "smoke" else case.dataset.rows
+    all_rows = forward_flops(case.model, whole * length)
+    if case.kind == "evaluation":
+        # A model without a classifier's head is trained first; the pilot tries a few budgets on a sample.
+        return (0.0 if case.model.labels else training_flops(case, length, "full")) + 1.5 * all_rows
+    assert case.method is not None
+    if case.kind == "shrink":
+        epochs = case.method.shrink.epochs if case.method.shrink else 0
+        # Original and variant each predict all held-out rows six times.
+        return training_flops(case, length, "full") * (1 + 2 * epochs / max(1, profile.epochs)) + 12 * all_rows
+    held_out = (profile.validation or 0) * profile.epochs + (profile.test or case.dataset.rows)
+    training = training_flops(case, length, case.method.id)
+    return (training + forward_flops(case.model, held_out * length)) * len(case.seeds)
+
+
+def training_flops(case: CaseSpec, length: int, method: str) -> float:
+    """Operations of training one seed on texts of ``length`` tokens."""
+    assert case.dataset is not None
+    profile = case.profile
+    rows = (profile.train or case.dataset.rows) * profile.epochs
+    if profile.max_steps:
+        rows = min(rows, profile.max_steps * case.train.batch_size)
+    return forward_flops(case.model, rows * length) * (1 + BACKWARD_SHARE[method])
+
+
+def plan_flops(plan: MemoryPlan) -> float:
+    """Operations of the plan's unit of work: a forward pass, an optimizer step with all its parts, or a generation.
+
+    The backward pass of a trained matrix is two products of the forward's size, of a frozen one with something
+    trained below it one, and of attention two; checkpointing adds the layers' forward pass once more.
+    """
+    if plan.work == "generate":
+        shape = shape_of(plan.model)
+        # The prompt gives the first new token, and each of them but the last is fed.
+        steps = [(1, plan.length + index + 1) for index in range(max(0, plan.new_tokens - 1))]
+        return sum(
+            plan.batch_size * _row_flops(plan, shape, queries, keys)
+            for queries, keys in [(plan.length, plan.length), *steps]
+        )
+    layers, head = _layers_flops(plan), plan.batch_size * _head_flops(plan, shape_of(plan.model), plan.length)
+    if plan.work != "train":
+        return layers + head
+    assert plan.method is not None
+    if plan.method.id == "head":
+        return plan.parts * (layers + 3 * head)
+    again = layers if plan.gradient_checkpointing else 0.0
+    if plan.method.id == "full":
+        return plan.parts * (3 * layers + again + 3 * head)
+    attention = _layers_flops(plan, matrices=False)
+    adapters = _adapter_flops(plan)
+    return plan.parts * (2 * layers + attention + again + 3 * adapters + 3 * head)
+
+
+def forward_bytes(plan: MemoryPlan) -> float:
+    """Bytes a forward pass of the plan (of ``generate``, all of its passes) moves, as a bound from shapes.
+
+    Weights are read once a pass, and every operation's output is written once and read once. What a processor's caches
+    spare is not taken off, so it is an upper bound for one that fuses nothing; there is no counter to compare it with.
+    """
+    resting = weight_bytes(plan)
+    weights = resting.weights + resting.quantization + resting.adapters
+    moved = 2.0 * written_bytes(plan)
+    if plan.work != "generate":
+        return weights + moved
+    shape = shape_of(plan.model)
+    steps = max(0, plan.new_tokens - 1)
+    a_token = 2.0 * shape.layers * plan.batch_size * shape.key_width * plan.item
+    # Each step reads the cache and copies it into one that is a token longer.
+    cache = sum(3.0 * a_token * (plan.length + index) for index in range(1, steps + 1))
+    return weights * (1 + steps) + moved + cache
+
+
+def _layers_flops(plan: MemoryPlan, *, matrices: bool = True) -> float:
+    """Operations of all layers on the whole batch; without the matrices those of attention's two products alone."""
+    shape = shape_of(plan.model)
+    whole = _layer_flops(shape, plan.length, plan.length, plan.length, matrices=matrices)
+    if not (shape.family.encoder and plan.first_token):
+        return plan.batch_size * shape.layers * whole
+    last = _layer_flops(shape, 1, plan.length, plan.length, matrices=matrices)
+    return plan.batch_size * ((shape.layers - 1) * whole + last)
+
+
+def _layer_flops(shape: Shape, queries: int, read: int, keys: int, *, matrices: bool = True) -> float:
+    """One layer on one row: ``queries`` tokens attend to ``keys``, and keys and values are made of ``read`` tokens."""
+    attention = 4.0 * queries * keys * shape.query_width
+    if not matrices:
+        return attention
+    tokens = {"k": read, "v": read}
+    products = sum(2.0 * part.inputs * part.outputs * tokens.get(part.name, queries) for part in shape.linears)
+    return products + attention
+
+
+def _row_flops(plan: MemoryPlan, shape: Shape, queries: int, keys: int) -> float:
+    """A pass of a language model over one row, with logits for the last token."""
+    return shape.layers * _layer_flops(shape, queries, queries, keys) + 2.0 * shape.width * shape.vocabulary
+
+
+def _head_flops(plan: MemoryPlan, shape: Shape, length: int) -> float:
+    """The classifier on one row: an encoder's on one token, a decoder's on all; a language model's on all."""
+    if plan.causal:
+        return 2.0 * shape.width * shape.vocabulary * length
+    biases = shape.width + plan.num_labels if shape.family.encoder else 0
+    products = 2.0 * (head_parameters(shape, plan.num_labels) - biases)
+    return products if shape.family.encoder else products * length
+
+
+def _adapter_flops(plan: MemoryPlan) -> float:
+    """Products of the adapters on the whole batch."""
+    assert plan.method is not None
+    layers = shape_of(plan.model).layers
+    found = [linear for layer in range(layers) for linear in adapted(plan.model, plan.method, layer)]
+    tokens = plan.batch_size * plan.length
+    return 2.0 * tokens * plan.method.rank * sum(linear.inputs + linear.outputs for linear in found)

@@ -1,0 +1,238 @@
+"""Seconds that a plan or a case takes, from its operations and bytes and what a machine reaches. Measures nothing.
+
+A unit of work is taken apart into matrix products at the machine's matrix rate, bytes at its copy rate (weights read,
+tensors written and read, the optimizer's state), and operators at its cost of a tiny one; the four are added, not
+overlapped. How much of each rate a whole model reaches are the constants here, which were fitted on a grid of
+configurations; ``benchmarks/test_estimate.py`` measures how far the estimate is off on another grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emobench.estimate.flops import plan_flops
+from emobench.estimate.parameters import trainable_parameters
+from emobench.estimate.passes import written_bytes
+from emobench.estimate.plan import SCORING_TOKENS, MemoryPlan, training_plan, usual_attention
+from emobench.estimate.shapes import shape_of
+from emobench.estimate.weights import quantized_weights, weight_bytes
+from emobench.specs import CaseSpec
+
+PRODUCTS = 1.15
+"""Time of a model's matrix products over that at the rate of one large product: theirs are smaller and ragged."""
+TENSORS = 0.6
+"""Time of writing and reading a pass's tensors over that at the rate of a large copy: part of them stays in caches."""
+BACKWARD_TENSORS = 2.0
+"""Tensors of a backward pass over those of its forward pass."""
+OPERATORS = 4.0
+"""Cost of a model's operator, with what Python does around it, over that of a tiny addition."""
+OPERATORS_A_LAYER = 25
+"""Besides its matrices: norms, reshapes, rotary positions, attention, activation, sums."""
+STEP_SECONDS = 0.004
+"""What the training loop does between steps: batches, callbacks, the schedule."""
+OPTIMIZER_BYTES = 44
+"""Bytes moved a trained parameter and step: AdamW reads weight, gradient and two moments and writes three of them;
+clipping reads the gradient twice and writes it once."""
+DEQUANTIZED_BYTES = 9
+"""Bytes moved a weight and pass where int8 weights become fp32 before they multiply: read 1, write 4, read 4."""
+
+FACTOR = 1.5
+"""The stated uncertainty of a unit of work whose sizes are known: as much slower or faster."""
+ASSUMED_FACTOR = 2.0
+"""The same where the lengths of texts are assumed from the data set's row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What a device reaches at best at the precision a plan computes in; a machine's measured ceilings."""
+
+    flops_per_second: float
+    bytes_per_second: float
+    """Of a copy: bytes read plus bytes written."""
+    seconds_per_operator: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeEstimate:
+    """Expected seconds, and the range they are stated to lie in."""
+
+    seconds: float
+    factor: float = FACTOR
+    """How many times slower or faster it may be."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by what they are for."""
+
+    @property
+    def low(self) -> float:
+        """The fast end of the range, in seconds."""
+        return self.seconds / self.factor
+
+    @property
+    def high(self) -> float:
+        """The slow end of the range, in seconds."""
+        return self.seconds * self.factor
+
+    def scaled(self, correction: float) -> TimeEstimate:
+        """The estimate times a factor that calibration found."""
+        parts = {name: seconds * correction for name, seconds in self.parts.items()}
+        return TimeEstimate(seconds=self.seconds * correction, factor=self.factor, parts=parts)
+
+
+def plan_seconds(plan: MemoryPlan, rates: Rates) -> TimeEstimate:
+    """Seconds of the plan's unit of work: a forward pass, an optimizer step with all its parts, or a generation.
+
+    Raises:
+        UnsupportedError: an architecture whose shape is not known.
+    """
+    parts = {
+        "products": PRODUCTS * plan_flops(plan) / rates.flops_per_second,
+        "weights": _weight_traffic(plan) / rates.bytes_per_second,
+        "tensors": TENSORS * _tensor_traffic(plan) / rates.bytes_per_second,
+        "operators": OPERATORS * _operators(plan) * rates.seconds_per_operator,
+    }
+    if plan.work == "train":
+        assert plan.method is not None
+        trained = trainable_parameters(plan.model, plan.method, plan.num_labels)
+        parts["optimizer"] = OPTIMIZER_BYTES * trained / rates.bytes_per_second + STEP_SECONDS
+    return TimeEstimate(seconds=sum(parts.values()), parts=parts)
+
+
+def _passes(plan: MemoryPlan) -> float:
+    """How often all weights are read (or their gradients written) in the unit of work."""
+    if plan.work == "generate":
+        return max(1, plan.new_tokens)
+    if plan.work != "train" or plan.method is None:
+        return 1
+    back = {"full": 2.0, "lora": 1.0}.get(plan.method.id, 0.0)
+    again = 1.0 if plan.gradient_checkpointing and back else 0.0
+    return plan.parts * (1 + back + again)
+
+
+def _weight_traffic(plan: MemoryPlan) -> float:
+    resting = weight_bytes(plan)
+    shape = shape_of(plan.model)
+    # Of the token vectors only those of the batch are read, unless they are the output layer too.
+    looked_up = 0 if plan.causal and shape.tied else shape.vocabulary * shape.width * plan.item
+    read = resting.weights + resting.quantization + resting.adapters - looked_up
+    if plan.precision == "int8":
+        read += DEQUANTIZED_BYTES * quantized_weights(shape)
+    return max(0, read) * _passes(plan)
+
+
+def _tensor_traffic(plan: MemoryPlan) -> float:
+    moved = 2.0 * written_bytes(plan)
+    if plan.work == "generate":
+        shape = shape_of(plan.model)
+        steps = max(0, plan.new_tokens - 1)
+        a_token = 2.0 * shape.layers * plan.batch_size * shape.key_width * plan.item
+        # Each step reads the cache and copies it into one that is a token longer.
+        return moved * (1 + steps / max(1, plan.length)) + 3.0 * a_token * steps * (plan.length + steps / 2)
+    if plan.work != "train" or plan.method is None:
+        return moved
+    back = BACKWARD_TENSORS if plan.method.id != "head" else 0.0
+    again = 1.0 if plan.gradient_checkpointing and back else 0.0
+    return plan.parts * moved * (1 + back + again)
+
+
+def _operators(plan: MemoryPlan) -> float:
+    shape = shape_of(plan.model)
+    forward = shape.layers * (OPERATORS_A_LAYER + len(shape.linears)) + 10
+    if plan.work == "generate":
+        return forward * max(1, plan.new_tokens)
+    if plan.work != "train" or plan.method is None:
+        return forward
+    # An adapter is two small products, a scaling, a sum and a dropout beside its matrix.
+    extra = 5 * len(shape.linears) * shape.layers if plan.method.id == "lora" else 0
+    back = 2.0 if plan.method.id != "head" else 0.1
+    again = 1.0 if plan.gradient_checkpointing and back > 1 else 0.0
+    return plan.parts * (forward + extra) * (1 + back + again)
+
+
+def case_seconds(case: CaseSpec, rates: Rates, *, mean_length: float | None = None) -> TimeEstimate:
+    """Seconds of a whole case, loading and warm-up of the process left out; ``parts`` by what a record calls them.
+
+    ``train`` and ``evaluate`` are of one seed, ``latency`` of one call; ``mean_length`` is the mean length of the texts
+    in tokens where it is known, else the data set's row says it and the range is wider.
+    """
+    profile = case.profile
+    if case.kind in ("inference", "generation"):
+        return _timed_case(case, rates)
+    assert case.dataset is not None
+    assumed = case.dataset.mean_tokens if mean_length is None else mean_length
+    length = max(1, round(min(assumed, profile.max_length, case.model.context)))
+    if case.weights == "random":
+        length = min(profile.max_length, case.model.context)
+    factor = FACTOR if mean_length is not None or case.weights == "random" else ASSUMED_FACTOR
+    pass_rows = max(1, SCORING_TOKENS[case.device] // length)
+    a_pass = plan_seconds(_plan(case, work="evaluate", rows=pass_rows, length=length), rates).seconds
+    test_rows = profile.test or case.dataset.rows
+    rows = test_rows if case.kind == "finetune" else case.dataset.rows if profile.id != "smoke" else test_rows
+    parts = {"evaluate": rows / pass_rows * a_pass}
+    passes = 1.0
+    if case.kind == "shrink":
+        # Original and variant predict every row six times each.
+        passes = 12.0
+    if case.kind != "evaluation" or case.model.labels is None:
+        validated = (profile.validation or 0) * profile.epochs / pass_rows * a_pass
+        parts["train"] = _steps(case) * _step_seconds(case, rates, length) + validated
+    repeats = len(case.seeds) if case.kind == "finetune" else 1
+    seconds = repeats * (passes * parts["evaluate"] + parts.get("train", 0.0))
+    return TimeEstimate(seconds=seconds, factor=factor, parts=parts)
+
+
+def work_of(case: CaseSpec) -> str:
+    """The part of :func:`case_seconds` that most of the case is, by which its correction is looked up."""
+    if case.kind in ("inference", "generation"):
+        return "latency"
+    return "evaluate" if case.kind == "evaluation" and case.model.labels is not None else "train"
+
+
+def _timed_case(case: CaseSpec, rates: Rates) -> TimeEstimate:
+    profile = case.profile
+    length = min(case.length or profile.prompt_tokens, case.model.context)
+    work = "latency" if case.kind == "inference" else "generate"
+    new_tokens = profile.new_tokens if work == "generate" else 0
+    plan = _plan(case, work=work, rows=case.batch_size or 1, length=length, new_tokens=new_tokens)
+    call = plan_seconds(plan, rates).seconds
+    # The timed rounds, as long again for utilisation and energy, and a few calls of warm-up and for the memory; a
+    # generation is also timed in parts.
+    timed = max(profile.latency_seconds, profile.latency_rounds * call) * (2 if work == "latency" else 3)
+    return TimeEstimate(seconds=timed + 5 * call, parts={"latency": call})
+
+
+def _plan(case: CaseSpec, *, work: str, rows: int, length: int, new_tokens: int = 0) -> MemoryPlan:
+    return MemoryPlan(
+        model=case.model,
+        work=work,  # type: ignore[arg-type]  # one of the four names, by the callers here
+        precision=case.precision,
+        device=case.device,
+        batch_size=rows,
+        length=length,
+        new_tokens=new_tokens,
+        causal=work == "generate",
+        attention=usual_attention(case.model, case.device, training=False),
+        pretrained=case.weights == "pretrained",
+    )
+
+
+def _steps(case: CaseSpec) -> int:
+    assert case.dataset is not None
+    profile = case.profile
+    rows = profile.train or case.dataset.rows
+    steps = math.ceil(rows / case.train.batch_size) * profile.epochs
+    return min(steps, profile.max_steps) if profile.max_steps else steps
+
+
+def _step_seconds(case: CaseSpec, rates: Rates, length: int) -> float:
+    plan = training_plan(
+        case,
+        length,
+        model=case.model,
+        precision=case.precision if case.kind == "finetune" else "fp32",
+        device=case.device,
+        pretrained=case.weights == "pretrained",
+        attention=usual_attention(case.model, case.device, training=True),
+    )
+    return plan_seconds(plan, rates).seconds

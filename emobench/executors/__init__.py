@@ -1,0 +1,1 @@
+"""Executors: where cases run. Here in fresh processes, on the machines of a Ray cluster, or under Slurm."""

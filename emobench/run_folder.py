@@ -1,0 +1,171 @@
+"""Run folders: made so that no two runs share one, held while a run goes on, found again to be resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emobench.errors import SpecError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+FOLDERS = "runs"
+"""Folder of the storage that the runs' own folders lie in."""
+LOCK = ".held"
+LATEST = "latest"
+_HEAD = b'{"event": "head"'
+_RESUMED = re.compile(r"journal-resume(\d+)\.jsonl")
+
+
+def new_name() -> str:
+    """A name no other run has: the moment, and 32 random bits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def make(storage: Path) -> Path:
+    """A new run folder; another process that makes one at the same moment gets another.
+
+    Raises:
+        OSError: the storage cannot be written to.
+    """
+    parent = storage / FOLDERS
+    parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        folder = parent / new_name()
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+            return folder
+
+
+def hold(folder: Path) -> BaseFileLock | None:
+    """A lock on a run that this process now ends; None where another process holds it. It goes with the process."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def find_unfinished(storage: Path, wanted: str) -> Path:
+    """The folder to go on with: the one that is named, or the newest unfinished one of the storage, else its newest.
+
+    A run that a process still works on is not among them.
+
+    Raises:
+        SpecError: there is none, or it is still being worked on.
+    """
+    if wanted != LATEST:
+        return _named(storage, wanted)
+    folders = [folder for folder in _with_journals(storage) if not is_held(folder)]
+    for folder in folders:
+        if not is_finished(folder):
+            return folder
+    if not folders:
+        raise SpecError(
+            "--emo-resume has nothing to go on with",
+            why=f"{storage / FOLDERS} holds no run that ended",
+            fix="run without it",
+        )
+    return folders[0]
+
+
+def still_running(folder: Path) -> SpecError:
+    """The error for a run that another process works on."""
+    return SpecError(
+        f"the run {folder.name} is still running",
+        why=f"a process holds {folder / LOCK}",
+        fix="wait for it to end, or stop it",
+    )
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works on this run."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = hold(folder)
+    if lock is None:
+        return True
+    lock.release()
+    return False
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the last session of a run ended by itself.
+
+    Raises:
+        BrokenFileError: its journal cannot be read.
+    """
+    from emobench.records.journal import read_part
+
+    path = _main_journals(folder)[-1]
+    ended = read_part(path).body("ended")
+    return bool(ended) and not ended["end"].get("interrupted")
+
+
+def generations(folder: Path) -> int:
+    """How many sessions have worked on a run."""
+    main = newest_head(folder)
+    return int(main["generation"]) if main else 0
+
+
+def newest_head(folder: Path) -> dict[str, Any] | None:
+    """What the last session of a run says of itself; None where the folder holds no run.
+
+    Raises:
+        BrokenFileError: its journal cannot be read.
+    """
+    from emobench.records.journal import read_part
+
+    found = _main_journals(folder)
+    return read_part(found[-1]).body("head") if found else None
+
+
+def _main_journals(folder: Path) -> list[Path]:
+    """The journals of the sessions that worked on a run, without those of their workers, oldest first."""
+    from emobench.records.journal import FILE_NAME
+
+    resumed = {
+        int(match[1]): path for path in folder.glob("journal-*.jsonl") if (match := _RESUMED.fullmatch(path.name))
+    }
+    found = [folder / FILE_NAME, *(resumed[number] for number in sorted(resumed))]
+    return [path for path in found if _has_head(path)]
+
+
+def _named(storage: Path, wanted: str) -> Path:
+    for folder in (Path(wanted), storage / wanted, storage / FOLDERS / wanted):
+        inside = folder.resolve().is_relative_to(storage.resolve())
+        if folder.is_dir() and inside and _main_journals(folder):
+            if is_held(folder):
+                raise still_running(folder)
+            return folder.resolve()
+    raise SpecError(
+        f"--emo-resume={wanted} names no run",
+        why=f"no folder of that name with a journal is below {storage / FOLDERS}",
+        fix="name one of " + (", ".join(folder.name for folder in _with_journals(storage)[:5]) or "none: run first"),
+    )
+
+
+def _with_journals(storage: Path) -> list[Path]:
+    """Run folders with journals that a run can be made of, the newest first."""
+    return [folder for folder in sorted((storage / FOLDERS).glob("*"), reverse=True) if _main_journals(folder)]
+
+
+def _has_head(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(_HEAD)) == _HEAD
+
+
+def worker_part(name: str) -> str:
+    """Name of the journal of a process that works for a run."""
+    return f"{name}-{os.getpid()}-{secrets.token_hex(2)}"
