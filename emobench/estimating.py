@@ -27,6 +27,9 @@ TIMEOUT_SECONDS = 900.0
 SHORTEST_SHARE = 0.85
 """Rows of a batch have between this share of the plan's length and all of it: batches of the product are by length."""
 
+MAPPED_FROM = 128 << 10
+"""Bytes from which a block is mapped by itself where that is asked for: glibc's first threshold, held fast."""
+
 STEPS = 4
 """Optimizer steps of a measured training: from the second on the optimizer's state exists."""
 
@@ -69,17 +72,23 @@ def from_json(text: str) -> MemoryPlan:
     return MemoryPlan(**content)
 
 
-def measure_apart(plan: MemoryPlan, *, threads: int = 1) -> dict[str, Any]:
+def measure_apart(plan: MemoryPlan, *, threads: int = 1, mapped: bool = False) -> dict[str, Any]:
     """:func:`measure_here` in a fresh process; run once more where it had to time attention kernels first.
+
+    ``mapped`` has glibc map every block of 128 KiB or more by itself, so that its heap keeps no holes: what is measured
+    is the tensors' memory.
 
     Raises:
         LostProcessError: the process ended without a result.
     """
-    found = _run(plan, threads)
-    return _run(plan, threads) if found["timed_kernels"] else found
+    settings = {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    if mapped:
+        settings["MALLOC_MMAP_THRESHOLD_"] = str(MAPPED_FROM)
+    found = _run(plan, settings)
+    return _run(plan, settings) if found["timed_kernels"] else found
 
 
-def _run(plan: MemoryPlan, threads: int) -> dict[str, Any]:
+def _run(plan: MemoryPlan, settings: Mapping[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "emobench.estimating"],
         input=to_json(plan),
@@ -87,7 +96,7 @@ def _run(plan: MemoryPlan, threads: int) -> dict[str, Any]:
         text=True,
         check=False,
         timeout=TIMEOUT_SECONDS,
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, **settings},
     )
     if done.returncode != 0:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]

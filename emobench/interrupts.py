@@ -72,5 +72,5 @@ def signals_wait() -> Iterator[None]:
     finally:
         for number, handler in before:
             signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        for taken in came:
+            signal.raise_signal(taken)

@@ -201,6 +201,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session.take_lease([item for item in items if has_case(item)])
 
 
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    if "emobench.session" not in sys.modules:
+        return None
+    from emobench.session import SESSION
+
+    return config.stash[SESSION].going_on() if SESSION in config.stash else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if has_case(item):

@@ -53,6 +53,11 @@ class Profiles:
                 self._found[key] = self._read(case, rows)
         return self._found[key]
 
+    def mean_length(self, case: CaseSpec) -> float | None:
+        """Mean length of the case's texts in tokens; None where they were not read."""
+        found = self.of(case)
+        return found.lengths.mean if isinstance(found, DataProfile) and found.lengths is not None else None
+
     def _read(self, case: CaseSpec, rows: str) -> DataProfile | EmoBenchError | None:
         from emobench.data.prepare import load_splits
         from emobench.data.profiling import profile_splits

@@ -203,6 +203,13 @@ class Session:
         self.done = set(found)
         return found
 
+    def going_on(self) -> str | None:
+        """Which run is gone on with, and how much of it is done; None for a new one."""
+        if self.place.resumed is None:
+            return None
+        count = len(self.manifest)
+        return f"going on with run {self.place.resumed.name}: {self.kept_from_before} of {count} cases are done"
+
     def note_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Keep what was left out on purpose, which is not missing at a gate; cases done before are not left out."""
         self.deselected += [item for item in items if item not in self.done]

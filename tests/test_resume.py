@@ -78,7 +78,14 @@ def test_the_rest_is_run_and_all_is_one_run(suite: pytest.Pytester) -> None:
     assert "deselected" not in second.settings
     assert second.timings.keys() == {item.id for item in second.records}
     assert [second.timings[name] for name in first.timings] == list(first.timings.values())
-    result.stdout.fnmatch_lines(["*saved: results/*/0002_*"])
+    result.stdout.fnmatch_lines(
+        [f"going on with run {name_of(first)}: 2 of 3 cases are done", "*saved: results/*/0002_*"]
+    )
+
+
+def name_of(item: Any) -> str:
+    """Name of a saved run's folder."""
+    return Path(item.settings["folder"]).name
 
 
 def test_nothing_left_to_do_is_a_run_too(suite: pytest.Pytester) -> None:

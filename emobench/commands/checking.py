@@ -138,7 +138,7 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
         elsewhere=elsewhere,
         skips=tuple(skip for skip in collected.skips if skip.case_id in kept),
         findings=tuple(findings),
-        times=tuple(expected_times(taken)),
+        times=tuple(expected_times(taken, profiles.mean_length)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from emobench.devices import find_device
@@ -23,9 +23,10 @@ class Expected:
     time: TimeEstimate
 
 
-def expected_times(cases: Sequence[CaseSpec]) -> list[Expected]:
+def expected_times(cases: Sequence[CaseSpec], mean_length: Callable[[CaseSpec], float | None]) -> list[Expected]:
     """Times of the cases whose architecture's operations are known; rates are measured once and then kept.
 
+    ``mean_length`` gives the mean length of a case's texts in tokens where it is known, which narrows the range.
     Corrected by what earlier runs on the device showed, where that was calibrated.
     """
     from emobench.timing_plans import machine_rates
@@ -41,7 +42,7 @@ def expected_times(cases: Sequence[CaseSpec]) -> list[Expected]:
         if kind not in rates:
             rates[kind] = machine_rates(*kind)
         try:
-            time = case_seconds(case, rates[kind])
+            time = case_seconds(case, rates[kind], mean_length=mean_length(case))
         except UnsupportedError:
             continue
         factor = load_calibration(device.name).factor("time", work_of(case))

@@ -20,10 +20,16 @@ from emobench.specs import DeviceKind
 PROCESS_BYTES: Mapping[DeviceKind, int] = {"cpu": 2_000_000, "cuda": 20_000_000, "mps": 20_000_000}
 """Taken whatever the plan: library pages that are touched for the first time (CPU), cuBLAS's workspace (GPU)."""
 
-HEAP_SHARES = {"train": 0.40, "evaluate": 0.70, "latency": 0.70, "generate": 0.55}
-"""Of what a pass holds at its peak on a CPU, what glibc's heap keeps resident besides: holes between blocks under
-32 MiB. The same pass differs by a fifth of these from run to run. With every block mapped by itself the growth measured
-was what the tensors add up to and 10 to 15 MB, so this is the allocator's and not the tensors'."""
+HEAP_SHARE_OF_GRADIENTS = 0.40
+HEAP_SHARE = 0.75
+"""Of what a pass holds at its peak on a CPU, what glibc's heap keeps resident besides, in holes between blocks under
+32 MiB: with gradients through the layers, and without. Fitted; the same pass differs by a fifth of these from one run
+to the next. With every block mapped by itself (``MALLOC_MMAP_THRESHOLD_=131072``) there are no holes, and the growth
+measured is what the tensors add up to."""
+
+HEAP_OF_CHECKPOINTING = 0.90
+"""Of what a pass without checkpointing holds, what the heap keeps of one with it: layers that are computed again leave
+holes that the next one's tensors do not fit. Mapped by themselves they take what checkpointing promises."""
 
 LARGEST_PACKING = 12_000_000
 """Most that matrix products of a CPU keep for copies of their operands in an order of their own: the largest matrix of
@@ -71,8 +77,10 @@ class MemoryParts:
         return max(self.as_dict().items(), key=lambda item: item[1])
 
 
-def estimate_memory(plan: MemoryPlan, *, loading: bool = True) -> MemoryParts:
+def estimate_memory(plan: MemoryPlan, *, loading: bool = True, heap: bool = True) -> MemoryParts:
     """Bytes by part at the plan's peak; ``loading`` False leaves out a peak that comes before the work.
+
+    ``heap`` False leaves out what the C library's heap keeps on a CPU besides the tensors.
 
     On a GPU they are what ``torch.cuda.max_memory_allocated`` counts (its context and cache are not), on a CPU the
     growth of the process's resident memory.
@@ -83,7 +91,7 @@ def estimate_memory(plan: MemoryPlan, *, loading: bool = True) -> MemoryParts:
     resting = weight_bytes(plan)
     found = pass_bytes(plan)
     besides = process_bytes(plan)
-    slack = int(HEAP_SHARES[plan.work] * sum(found.values())) if plan.device == "cpu" else 0
+    slack = _heap_bytes(plan, sum(found.values())) if heap and plan.device == "cpu" else 0
     working = found.get("workspace", 0) + slack + besides
     parts = MemoryParts(
         weights=resting.weights,
@@ -98,6 +106,16 @@ def estimate_memory(plan: MemoryPlan, *, loading: bool = True) -> MemoryParts:
     )
     missing = resting.while_loading + PROCESS_BYTES[plan.device] - parts.total
     return replace(parts, workspace=working + max(0, missing)) if loading else parts
+
+
+def _heap_bytes(plan: MemoryPlan, held: int) -> int:
+    """Bytes the heap keeps besides the ``held`` ones of a pass."""
+    through_layers = plan.method is not None and plan.method.id != "head"
+    usual = int((HEAP_SHARE_OF_GRADIENTS if through_layers else HEAP_SHARE) * held)
+    if not (plan.gradient_checkpointing and through_layers):
+        return usual
+    kept = sum(pass_bytes(replace(plan, gradient_checkpointing=False)).values())
+    return max(usual, int(HEAP_OF_CHECKPOINTING * kept) - held)
 
 
 def process_bytes(plan: MemoryPlan) -> int:

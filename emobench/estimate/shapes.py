@@ -46,6 +46,8 @@ class Family:
     lm_bias: bool = False
     activation: str = "silu"
     """Where the configuration does not say."""
+    needs: tuple[str, ...] = ()
+    """Numbers that a configuration must hold: transformers' own values for them do not follow from the others."""
     layers_at: str = "model.layers"
 
 
@@ -134,11 +136,20 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             }
         ),
         "llama": _LLAMA,
-        "mistral": _LLAMA,
-        "qwen2": Family(names=_LLAMA_NAMES, qkv_bias=True),
-        "qwen3": Family(names=_LLAMA_NAMES, qk_norm=True),
-        "gemma2": Family(names=_LLAMA_NAMES, norm="gemma", norms=4, tied=True),
-        "gemma3_text": Family(names=_LLAMA_NAMES, norm="gemma", norms=4, qk_norm=True, tied=True),
+        "mistral": Family(names=_LLAMA_NAMES, needs=("num_key_value_heads",)),
+        "qwen2": Family(names=_LLAMA_NAMES, qkv_bias=True, needs=("num_key_value_heads",)),
+        "qwen3": Family(names=_LLAMA_NAMES, qk_norm=True, needs=("num_key_value_heads", "head_dim")),
+        "gemma2": Family(
+            names=_LLAMA_NAMES, norm="gemma", norms=4, tied=True, needs=("num_key_value_heads", "head_dim")
+        ),
+        "gemma3_text": Family(
+            names=_LLAMA_NAMES,
+            norm="gemma",
+            norms=4,
+            qk_norm=True,
+            tied=True,
+            needs=("num_key_value_heads", "head_dim"),
+        ),
         "phi3": Family(names=_PHI3_NAMES, fused=True),
         "phi": Family(
             names=_PHI_NAMES,
@@ -163,7 +174,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             parallel=True,
             layers_at="gpt_neox.layers",
         ),
-        "stablelm": Family(names=_LLAMA_NAMES, norm="layer"),
+        "stablelm": Family(names=_LLAMA_NAMES, norm="layer", needs=("num_key_value_heads",)),
     }
 )
 """By ``model_type``."""
@@ -233,6 +244,8 @@ def shape_of(model: ModelSpec) -> Shape:
     """
     config = model.config
     family = family_of(model)
+    for name in family.needs:
+        _number(model, name)
     width = _number(model, "hidden_size", "dim", "n_embd")
     layers = _number(model, "num_hidden_layers", "n_layers", "n_layer")
     heads = _number(model, "num_attention_heads", "n_heads", "n_head")

@@ -204,7 +204,8 @@ def test_a_timed_case_has_no_training_questions(machine: Path) -> None:
 def test_a_file_that_is_there_stays(machine: Path) -> None:
     """Without --force nothing is replaced, and the difference is shown; tables that are not the wizard's survive it."""
     target = machine / "emobench.toml"
-    before = "seeds = 5\nsilence = ['leaks']\n\n[gates]\naccuracy = '1pt'\n\n[datasets.mine]\npath = 'a.csv'\nlabels = ['a', 'b']\n"
+    before = "seeds = 5\nsilence = ['leaks']\n\n[gates]\n"
+    before += "accuracy = '1pt'\n\n[datasets.mine]\npath = 'a.csv'\nlabels = ['a', 'b']\n"
     target.write_text(before)
     result = walk("--yes")
     assert result.exit_code == 2

@@ -54,7 +54,9 @@ OTHERS = {
     "phi": of_type("phi", rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}),
     "gpt_neox": of_type("gpt_neox", max_position_embeddings=64),
     "stablelm": of_type(
-        "stablelm", rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}
+        "stablelm",
+        num_key_value_heads=2,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25},
     ),
 }
 
@@ -107,6 +109,12 @@ def test_a_missing_number_is_named() -> None:
     config = {name: value for name, value in row.config.items() if name != "vocab_size"}
     with pytest.raises(UnsupportedError, match=r"set config\.vocab_size in the model's row"):
         parameters_of(row.model_copy(update={"config": config}))
+
+
+def test_numbers_that_do_not_follow_are_asked_for() -> None:
+    """Where transformers has a number of its own for what a configuration leaves out, it must be given."""
+    with pytest.raises(UnsupportedError, match="has no num_key_value_heads"):
+        parameters_of(of_type("mistral"))
 
 
 def test_adapters_without_targets_are_refused() -> None:

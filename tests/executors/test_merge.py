@@ -248,8 +248,8 @@ def test_two_tests_of_a_case_stay_two_without_their_folder(tmp_path: Path) -> No
     sources = [find_source(path) for path in sorted(storage.glob("one/*.json"))]
     into = storage / "runs" / "merged"
     into.mkdir(parents=True)
-    found = load_run(merge(sources, into, storage=storage).path)
-    assert sorted(item.metric("latency_p50_seconds").value for item in found.records if item.id == IDS[0]) == [1, 2]
+    found = json.loads(merge(sources, into, storage=storage).path.read_bytes())
+    assert sorted(bench["fullname"] for bench in found["benchmarks"]) == ["test_x", "test_y", "test_z"]
 
 
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
