@@ -1,4 +1,4 @@
-"""How long compare and gate take on 10,000 cases x 20 runs, from indexes; building those is timed apart.
+"""How long compare, gate and rank take on 10,000 cases x 20 runs, from indexes; building those is timed apart.
 
 It is slow and no case of its own: run it with ``pytest benchmarks/test_compare_speed.py --emo-slow``.
 """
@@ -26,6 +26,7 @@ from pathlib import Path
 start = time.perf_counter()
 from emobench.analysis.compare import compare
 from emobench.analysis.gates import decide, make_plan
+from emobench.analysis.ranking import rankings
 from emobench.catalogue.limits import find_limits
 from emobench.records.index import read_index
 
@@ -33,6 +34,9 @@ imported = time.perf_counter()
 runs = [read_index(Path(name)) for name in sys.argv[2:]]
 if sys.argv[1] == "compare":
     rows = sum(len(compare(runs[:1], run).rows) for run in runs[1:])
+elif sys.argv[1] == "rank":
+    weights = {"accuracy": 2.0, "f1_macro": 1.0}
+    rows = sum(len(group.ranked) for run in runs for group in rankings(run, weights))
 else:
     limits = find_limits({}, ["accuracy:1pt", "latency_p50_seconds:5%"])
     plan = make_plan(runs[:-1], runs[-1].facts.manifest, limits.of_case)
@@ -68,11 +72,20 @@ def test_building_indexes(benchmark: Any, capsys: pytest.CaptureFixture[str], ru
     say(capsys, f"{RUNS} indexes of {CASES:,} cases built in {time.perf_counter() - start:.1f} s")
 
 
-@pytest.mark.parametrize(("work", "rows"), [("compare", (RUNS - 1) * CASES), ("gate", CASES)], ids=["compare", "gate"])
+@pytest.mark.parametrize(
+    ("work", "rows"),
+    [
+        pytest.param("compare", (RUNS - 1) * CASES, id="compare"),
+        pytest.param("gate", CASES, id="gate"),
+        pytest.param("rank", RUNS * CASES // 2, id="rank"),
+    ],
+)
 def test_from_indexes(
     benchmark: Any, capsys: pytest.CaptureFixture[str], runs: list[Path], work: str, rows: int
 ) -> None:
-    """19 runs against one, and one against a baseline of 19, in its own process: under 3 s and 1 GB on 2 cores.
+    """19 runs against one, one against a baseline of 19, the scored half of each of 20 runs ranked: under 3 s and 1 GB.
+
+    In a process of its own, on 2 cores.
 
     Imports (numpy, scipy, pyarrow) are shown and not counted.
     """

@@ -60,7 +60,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def command(*arguments: str) -> list[str]:
-    options = ["--emo-profile=smoke", "--benchmark-storage=file://./results", "-p", "no:cacheprovider"]
+    options = ["--emo-profile=smoke", "--benchmark-storage=file://./results"]
     return [sys.executable, "-m", "pytest", *options, *arguments]
 
 
@@ -126,14 +126,13 @@ def test_more_workers_than_cores_are_refused_or_marked(place: Path) -> None:
 @needs_two_cores
 def test_stopping_at_the_first_failure_keeps_what_is_done(place: Path) -> None:
     """``-x`` ends the run as pytest users know it, and what was measured is saved; ``--lf`` then runs what failed."""
-    cached = ("-p", "cacheprovider")
-    result = run(place, "-n", "2", "-x", "-k", "quick", *cached, FAIL="1")
+    result = run(place, "-n", "2", "-x", "-k", "quick", FAIL="1")
     assert result.returncode == 2, result.stdout
     assert "stopping after 1 failures" in result.stdout
     (first,) = saved(place)
     assert statuses(first)[1] == "failed"
     assert "interrupted" not in first.settings
-    result = run(place, "-n", "2", "--lf", "-k", "quick", *cached)
+    result = run(place, "-n", "2", "--lf", "-k", "quick")
     assert result.returncode == 0, result.stdout
     assert statuses(saved(place)[-1]) == {1: "ok"}
 
