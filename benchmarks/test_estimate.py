@@ -146,9 +146,9 @@ def test_predicted_memory(benchmark: Any, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_predicted_memory_with_a_heap(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same with the C library's usual heap, as cases have it, on every third configuration: typically within 10 %.
+    """The same with the C library's usual heap, as cases have it: the median error is within 10 %.
 
-    Half of them are: what the heap keeps is a fitted share, and the same configuration measured twice differs.
+    Every third configuration. What the heap keeps is a fitted share, and the same configuration measured twice differs.
     """
     report(benchmark, capsys, configurations(HELD_OUT_SEED)[::3], mapped=False)
 
