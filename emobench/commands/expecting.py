@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from emobench.commands.wizard_cost import seconds_text
 from emobench.devices import find_device
 from emobench.errors import UnsupportedError
 from emobench.estimate.calibration import load_calibration
@@ -55,17 +56,10 @@ def expected_lines(found: Sequence[Expected]) -> list[str]:
     if not found:
         return []
     low, high = sum(item.time.low for item in found), sum(item.time.high for item in found)
-    lines = [f"expected to take {span_text(low, high)}, loading left out:"]
+    lines = [f"expected to take {seconds_text(low, high)}, loading left out:"]
     ordered = sorted(found, key=lambda item: -item.time.seconds)
-    lines += [f"  {span_text(item.time.low, item.time.high):>14}  {item.case.id}" for item in ordered[:SHOWN_AT_MOST]]
+    spans = [(seconds_text(item.time.low, item.time.high), item.case.id) for item in ordered[:SHOWN_AT_MOST]]
+    lines += [f"  {span:>14}  {name}" for span, name in spans]
     if len(ordered) > SHOWN_AT_MOST:
         lines.append(f"  {'':>14}  and {len(ordered) - SHOWN_AT_MOST:,} that take less")
     return lines
-
-
-def span_text(low: float, high: float) -> str:
-    """A range of time in one unit."""
-    for size, name in ((3600.0, "h"), (60.0, "min")):
-        if high >= 2 * size:
-            return f"{low / size:.2g}-{high / size:.2g} {name}"
-    return f"{max(low, 1):.0f}-{max(high, 1):.0f} s"
