@@ -38,9 +38,7 @@ STORAGE = "--benchmark-storage=file://./results"
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeini(
         "[pytest]\nfilterwarnings = error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
         # The plugin is loaded already by the session that runs this test in its own process.

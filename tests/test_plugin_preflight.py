@@ -52,8 +52,6 @@ ROOM = 10**13
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
     # What this machine has free at the moment decides nothing here.
     monkeypatch.setattr(emobench.preflighting, "free_memory_bytes", lambda kind: ROOM)
     monkeypatch.setattr(emobench.preflighting, "free_bytes", lambda folder: ROOM)

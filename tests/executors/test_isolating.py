@@ -66,9 +66,7 @@ ARGUMENTS = ("--emo-profile=smoke", "--emo-reruns=0", "--benchmark-storage=file:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
     pytester.makeini(
         "[pytest]\nfilterwarnings =\n    error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
     )

@@ -119,8 +119,6 @@ def test_parameters(text: str) -> None:
 def test_a_session_through_submitit(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole session on submitit's local processes: one case measured, one whose job was killed lost, exit code 11."""
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
     pytester.makeini("[pytest]\nfilterwarnings = error\n")
     pytester.makepyfile(test_suite=SUITE)
     arguments = [

@@ -34,8 +34,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EMOBENCH_LEASES", str(pytester.path / "leases"))
     pytester.makeini(
         "[pytest]\nfilterwarnings =\n    error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
