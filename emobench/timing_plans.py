@@ -31,6 +31,9 @@ def rates_of(ceilings: Ceilings) -> Rates:
         flops_per_second=ceilings.flops_per_second,
         bytes_per_second=ceilings.bytes_per_second,
         seconds_per_operator=ceilings.overhead_seconds_per_operator,
+        forward=ceilings.forward_flops_per_second,
+        backward_inputs=ceilings.backward_inputs_flops_per_second,
+        backward_weights=ceilings.backward_weights_flops_per_second,
     )
 
 

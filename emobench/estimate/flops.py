@@ -6,6 +6,9 @@ product (``plan_flops``), for the architectures of ``shapes``. A multiplication 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from emobench.estimate.parameters import adapted, head_parameters
 from emobench.estimate.passes import written_bytes
 from emobench.estimate.plan import MemoryPlan
@@ -76,32 +79,75 @@ def training_flops(case: CaseSpec, length: int, method: str) -> float:
     return forward_flops(case.model, rows * length) * (1 + BACKWARD_SHARE[method])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Products:
+    """Floating-point operations of a plan's matrix products, by what sets the rate they reach."""
+
+    forward: Mapping[int, float]
+    """Of forward passes, by the rows (tokens of the whole batch) that are multiplied at once."""
+    backward_inputs: float = 0.0
+    """Of the gradients of layers' inputs."""
+    backward_weights: float = 0.0
+    """Of the gradients of trained weights."""
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return sum(self.forward.values()) + self.backward_inputs + self.backward_weights
+
+
 def plan_flops(plan: MemoryPlan) -> float:
-    """Operations of the plan's unit of work: a forward pass, an optimizer step with all its parts, or a generation.
+    """Operations of the plan's unit of work: a forward pass, an optimizer step with all its parts, or a generation."""
+    return plan_products(plan).total
+
+
+def plan_products(plan: MemoryPlan) -> Products:
+    """The matrix products of the plan's unit of work.
 
     The backward pass of a trained matrix is two products of the forward's size, of a frozen one with something
     trained below it one, and of attention two; checkpointing adds the layers' forward pass once more.
     """
     if plan.work == "generate":
-        shape = shape_of(plan.model)
-        # The prompt gives the first new token, and each of them but the last is fed.
-        steps = [(1, plan.length + index + 1) for index in range(max(0, plan.new_tokens - 1))]
-        return sum(
-            plan.batch_size * _row_flops(plan, shape, queries, keys)
-            for queries, keys in [(plan.length, plan.length), *steps]
-        )
+        return _generation_products(plan)
+    rows, head_rows = plan.batch_size * plan.length, plan.batch_size
     layers, head = _layers_flops(plan), plan.batch_size * _head_flops(plan, shape_of(plan.model), plan.length)
     if plan.work != "train":
-        return layers + head
+        return Products(forward=_by_rows({rows: layers}, {head_rows: head}))
     assert plan.method is not None
-    if plan.method.id == "head":
-        return plan.parts * (layers + 3 * head)
-    again = layers if plan.gradient_checkpointing else 0.0
-    if plan.method.id == "full":
-        return plan.parts * (3 * layers + again + 3 * head)
-    attention = _layers_flops(plan, matrices=False)
-    adapters = _adapter_flops(plan)
-    return plan.parts * (2 * layers + attention + again + 3 * adapters + 3 * head)
+    inputs, weights, again = {"head": (0.0, 0.0, 0.0), "full": (layers, layers, layers)}.get(
+        plan.method.id, (layers, 0.0, layers)
+    )
+    adapters = 0.0
+    if plan.method.id == "lora":
+        # Both products of attention's backward pass are there whatever is trained.
+        inputs += _layers_flops(plan, matrices=False)
+        adapters = _adapter_flops(plan)
+    again = again if plan.gradient_checkpointing else 0.0
+    forward = _by_rows({rows: plan.parts * (layers + again + adapters)}, {head_rows: plan.parts * head})
+    return Products(
+        forward=forward,
+        backward_inputs=plan.parts * (inputs + adapters + head),
+        backward_weights=plan.parts * (weights + adapters + head),
+    )
+
+
+def _generation_products(plan: MemoryPlan) -> Products:
+    shape = shape_of(plan.model)
+    prompt = plan.batch_size * shape.layers * _layer_flops(shape, plan.length, plan.length, plan.length)
+    # The prompt gives the first new token, and each of them but the last is fed.
+    steps = range(plan.length + 1, plan.length + max(0, plan.new_tokens - 1) + 1)
+    fed = sum(plan.batch_size * _row_flops(plan, shape, 1, keys) for keys in steps)
+    logits = plan.batch_size * 2.0 * shape.width * shape.vocabulary
+    return Products(forward=_by_rows({plan.batch_size * plan.length: prompt}, {plan.batch_size: logits + fed}))
+
+
+def _by_rows(*parts: Mapping[int, float]) -> Mapping[int, float]:
+    """Operations by rows, summed over the parts."""
+    found: dict[int, float] = {}
+    for part in parts:
+        for rows, flops in part.items():
+            found[rows] = found.get(rows, 0.0) + flops
+    return found
 
 
 def forward_bytes(plan: MemoryPlan) -> float:

@@ -8,11 +8,12 @@ configurations; ``benchmarks/test_estimate.py`` measures how far the estimate is
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emobench.estimate.flops import plan_flops
+from emobench.estimate.flops import plan_products
 from emobench.estimate.parameters import trainable_parameters
 from emobench.estimate.passes import written_bytes
 from emobench.estimate.plan import SCORING_TOKENS, MemoryPlan, training_plan, usual_attention
@@ -21,7 +22,7 @@ from emobench.estimate.weights import quantized_weights, weight_bytes
 from emobench.specs import CaseSpec
 
 PRODUCTS = 1.15
-"""Time of a model's matrix products over that at the rate of one large product: theirs are smaller and ragged."""
+"""Time of a model's matrix products over that at the rate of one layer's alone: theirs are ragged."""
 TENSORS = 0.6
 """Time of writing and reading a pass's tensors over that at the rate of a large copy: part of them stays in caches."""
 BACKWARD_TENSORS = 2.0
@@ -49,9 +50,25 @@ class Rates:
     """What a device reaches at best at the precision a plan computes in; a machine's measured ceilings."""
 
     flops_per_second: float
+    """Of a large matrix product."""
     bytes_per_second: float
     """Of a copy: bytes read plus bytes written."""
     seconds_per_operator: float
+    forward: tuple[tuple[int, float], ...] = ()
+    """Rows, ascending, and the FLOP/s of a layer's product on that many; empty: all as the large one."""
+    backward_inputs: float | None = None
+    """FLOP/s of the gradient of a layer's inputs; None as the large product."""
+    backward_weights: float | None = None
+    """FLOP/s of the gradient of its weights; None as the large product."""
+
+    def at_rows(self, rows: int) -> float:
+        """FLOP/s of a layer's product on ``rows`` tokens: between two that were measured, on a line of logarithms."""
+        if not self.forward:
+            return self.flops_per_second
+        sizes, rates = zip(*self.forward, strict=True)
+        return math.exp(
+            _between(math.log(max(1, rows)), [math.log(size) for size in sizes], [math.log(x) for x in rates])
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +104,7 @@ def plan_seconds(plan: MemoryPlan, rates: Rates) -> TimeEstimate:
         UnsupportedError: an architecture whose shape is not known.
     """
     parts = {
-        "products": PRODUCTS * plan_flops(plan) / rates.flops_per_second,
+        "products": PRODUCTS * _product_seconds(plan, rates),
         "weights": _weight_traffic(plan) / rates.bytes_per_second,
         "tensors": TENSORS * _tensor_traffic(plan) / rates.bytes_per_second,
         "operators": OPERATORS * _operators(plan) * rates.seconds_per_operator,
@@ -97,6 +114,21 @@ def plan_seconds(plan: MemoryPlan, rates: Rates) -> TimeEstimate:
         trained = trainable_parameters(plan.model, plan.method, plan.num_labels)
         parts["optimizer"] = OPTIMIZER_BYTES * trained / rates.bytes_per_second + STEP_SECONDS
     return TimeEstimate(seconds=sum(parts.values()), parts=parts)
+
+
+def _product_seconds(plan: MemoryPlan, rates: Rates) -> float:
+    products = plan_products(plan)
+    forward = sum(flops / rates.at_rows(rows) for rows, flops in products.forward.items())
+    inputs = products.backward_inputs / (rates.backward_inputs or rates.flops_per_second)
+    return forward + inputs + products.backward_weights / (rates.backward_weights or rates.flops_per_second)
+
+
+def _between(at: float, places: Sequence[float], values: Sequence[float]) -> float:
+    """The value at a place, on the lines between the given ones; outside of them that of the nearest."""
+    for (left, low), (right, high) in itertools.pairwise(zip(places, values, strict=True)):
+        if at <= right:
+            return low + (high - low) * max(0.0, at - left) / (right - left)
+    return values[-1]
 
 
 def _passes(plan: MemoryPlan) -> float:

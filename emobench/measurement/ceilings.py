@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,20 +16,29 @@ from typing import Any
 
 import torch
 
-from emobench.devices import Device, find_device, free_memory_bytes, synchronize
+from emobench.devices import Device, find_device, free_memory_bytes
 from emobench.errors import UnsupportedError
 from emobench.files import cache_folder, write_bytes
+from emobench.measurement.products import fastest, product_rates
 from emobench.specs import DeviceKind
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised when what is measured changes: older cache files are then measured anew."""
 
 ASSUMED_CACHE_BYTES = 32 * 2**20
 """Last-level cache taken where the machine does not tell its own."""
 
 _SECONDS_EACH = 0.6
-"""Time spent on each of the three ceilings once the sizes are found."""
+"""Time spent on the copy and on the operator once the sizes are found."""
 _TINY_CALLS = 1000
+_RATES = (
+    "flops_per_second",
+    "backward_inputs_flops_per_second",
+    "backward_weights_flops_per_second",
+    "bytes_per_second",
+    "overhead_seconds_per_operator",
+    "cache_bytes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,13 @@ class Ceilings:
     matmul_precision: str
     """torch's setting for fp32 products (``highest`` is plain fp32, ``high`` lets a GPU use TF32)."""
     flops_per_second: float
-    """Of a square matrix product in ``dtype``: 2 n^3 operations."""
+    """Of a large matrix product in ``dtype``: two operations a multiplication."""
+    forward_flops_per_second: tuple[tuple[int, float], ...]
+    """Of a layer of a base-size model by the rows it is given: few rows reach less (see ``products``)."""
+    backward_inputs_flops_per_second: float
+    """Of the gradient of such a layer's inputs."""
+    backward_weights_flops_per_second: float
+    """Of the gradient of its weights."""
     bytes_per_second: float
     """Of a copy many times larger than the last-level cache; bytes read plus bytes written."""
     overhead_seconds_per_operator: float
@@ -57,6 +71,10 @@ class Ceilings:
     fast_bf16: bool
     """The device multiplies bf16 in hardware."""
     layout: int = LAYOUT
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as JSON has them."""
+        return {**asdict(self), "forward_flops_per_second": [list(pair) for pair in self.forward_flops_per_second]}
 
 
 def measured_ceilings(
@@ -90,16 +108,20 @@ def measured_ceilings(
         if kept is not None:
             return kept
         cache_bytes, source = last_level_cache(device)
+        products = product_rates(device, dtype)
         ceilings = Ceilings(
             **named,
-            flops_per_second=_matrix_rate(device, dtype),
+            flops_per_second=products.large,
+            forward_flops_per_second=products.forward,
+            backward_inputs_flops_per_second=products.backward_inputs,
+            backward_weights_flops_per_second=products.backward_weights,
             bytes_per_second=_copy_rate(device, cache_bytes),
             overhead_seconds_per_operator=_operator_overhead(device),
             cache_bytes=cache_bytes,
             cache_source=source,
             fast_bf16=found.fast_bf16,
         )
-    write_bytes(path, json.dumps(asdict(ceilings), indent=1).encode())
+    write_bytes(path, json.dumps(ceilings.to_json(), indent=1).encode())
     return ceilings
 
 
@@ -169,53 +191,19 @@ def _read(path: Path, named: dict[str, Any]) -> Ceilings | None:
         return None
     if any(content[key] != value for key, value in named.items()):
         return None
-    figures = ("flops_per_second", "bytes_per_second", "overhead_seconds_per_operator", "cache_bytes")
-    if not all(_is_rate(content[key]) for key in figures):
+    if not all(_is_rate(content[key]) for key in _RATES):
         return None
-    return Ceilings(**content)
+    try:
+        forward = tuple((int(rows), float(rate)) for rows, rate in content["forward_flops_per_second"])
+    except (TypeError, ValueError):
+        return None
+    if not forward or not all(_is_rate(rows) and _is_rate(rate) for rows, rate in forward):
+        return None
+    return Ceilings(**{**content, "forward_flops_per_second": forward})
 
 
 def _is_rate(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
-
-
-def _seconds(call: Callable[[], object], device: DeviceKind, times: int = 1) -> float:
-    """Wall time of one of ``times`` calls, with the device synchronised before the first and after the last."""
-    synchronize(device)
-    start = time.perf_counter_ns()
-    for _ in range(times):
-        call()
-    synchronize(device)
-    return (time.perf_counter_ns() - start) / 1e9 / times
-
-
-def _fastest(call: Callable[[], object], device: DeviceKind, *, times: int = 1) -> float:
-    """Seconds of one call in the fastest of as many rounds as fit the time, five at least."""
-    best = _seconds(call, device, times)
-    rounds = max(5, min(200, int(_SECONDS_EACH / max(best * times, 1e-9))))
-    return min(best, *(_seconds(call, device, times) for _ in range(rounds)))
-
-
-@torch.inference_mode()
-def _matrix_rate(device: DeviceKind, dtype: torch.dtype) -> float:
-    """FLOP/s of the largest square product (up to 16,384, doubled from 256) whose first round stays below 50 ms."""
-    best = 0.0
-    for n in (256, 512, 1024, 2048, 4096, 8192, 16384):
-        left, right = (torch.full((n, n), 0.5, dtype=dtype, device=device) for _ in range(2))
-        out = torch.empty_like(left)
-
-        def product(left: torch.Tensor = left, right: torch.Tensor = right, out: torch.Tensor = out) -> None:
-            torch.mm(left, right, out=out)
-
-        product()
-        once = _seconds(product, device)
-        last = once > 0.05 or n == 16384 or free_memory_bytes(device) < 16 * n * n * dtype.itemsize
-        # Below 10 ms several products stand between two waits for the device, so that the wait weighs nothing.
-        fastest = _fastest(product, device, times=max(1, math.ceil(0.01 / once))) if last else once
-        best = max(best, 2 * n**3 / fastest)
-        if last:
-            break
-    return best
 
 
 @torch.inference_mode()
@@ -230,12 +218,11 @@ def _copy_rate(device: DeviceKind, cache_bytes: int) -> float:
     size = max(2**20, min(wanted, free_memory_bytes(device) // 16))
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
     target = torch.zeros_like(source)
-    times = max(1, math.ceil(0.01 / _seconds(lambda: target.copy_(source), device)))
-    return 2 * size / _fastest(lambda: target.copy_(source), device, times=times)
+    return 2 * size / fastest(lambda: target.copy_(source), device, seconds=_SECONDS_EACH)
 
 
 @torch.inference_mode()
 def _operator_overhead(device: DeviceKind) -> float:
     """Seconds of one addition of eight numbers, a thousand in a row."""
     left, right = (torch.ones(8, device=device) for _ in range(2))
-    return _fastest(lambda: torch.add(left, right), device, times=_TINY_CALLS)
+    return fastest(lambda: torch.add(left, right), device, seconds=_SECONDS_EACH, times=_TINY_CALLS)

@@ -170,7 +170,7 @@ def summarize(trace: Trace, verdict: Verdict, ceilings: Ceilings) -> dict[str, A
         "advice": verdict.sentence,
         "largest": [asdict(part) for part in verdict.largest],
         "figures": dict(verdict.figures),
-        "ceilings": asdict(ceilings),
+        "ceilings": ceilings.to_json(),
         "steps": trace.steps,
         "profiled_seconds": trace.profiled_seconds,
         "ranges": dict(trace.ranges),

@@ -14,7 +14,7 @@ from emobench.catalogue.methods import METHODS, find_method
 from emobench.catalogue.models import MODELS, find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.estimate import time
-from emobench.estimate.flops import plan_flops
+from emobench.estimate.flops import plan_flops, plan_products
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.time import Rates, TimeEstimate, case_seconds, plan_seconds
 from emobench.specs import CaseSpec
@@ -49,6 +49,35 @@ def test_a_machine_that_only_multiplies_takes_its_operations_over_its_rate() -> 
     found = plan_seconds(plan(), only)
     assert found.seconds == pytest.approx(time.PRODUCTS * plan_flops(plan()) / 1e10)
     assert plan_seconds(plan(), replace(only, flops_per_second=2e10)).seconds == pytest.approx(found.seconds / 2)
+
+
+def test_products_take_the_rates_of_their_rows_and_layouts() -> None:
+    """Of one token at the rate of one row, of a batch's at theirs; gradients at the rates of their layouts."""
+    rates = Rates(
+        flops_per_second=1e12,
+        bytes_per_second=math.inf,
+        seconds_per_operator=0.0,
+        forward=((1, 1e9), (64, 1e11)),
+        backward_inputs=1e10,
+        backward_weights=2e10,
+    )
+    # Two orders of magnitude of rate over 64 = 2^6 of rows: a third of them at 4.
+    assert [rates.at_rows(rows) for rows in (1, 8, 64, 4096)] == pytest.approx([1e9, 1e10, 1e11, 1e11])
+    products = plan_products(plan(work="train", method=METHODS["full"], batch_size=1, length=8))
+    layers = products.forward[8]
+    assert (products.backward_inputs, products.backward_weights) == pytest.approx((sum(products.forward.values()),) * 2)
+    by_hand = (
+        layers / 1e10 + products.forward[1] / 1e9 + products.backward_inputs / 1e10 + products.backward_weights / 2e10
+    )
+    trained = plan_seconds(plan(work="train", method=METHODS["full"], batch_size=1, length=8), rates)
+    assert trained.parts["products"] == pytest.approx(time.PRODUCTS * by_hand)
+
+
+def test_a_generation_is_a_pass_over_the_prompt_and_one_row_a_token() -> None:
+    """The tokens of the prompt are multiplied together, those that are generated one at a time."""
+    made = plan(model=find_model("tinyllama-1.1b"), work="generate", batch_size=2, length=16, new_tokens=5, causal=True)
+    assert set(plan_products(made).forward) == {2, 32}
+    assert plan_products(replace(made, new_tokens=1)).forward[32] == plan_products(made).forward[32]
 
 
 def test_a_token_of_a_large_decoder_takes_its_weights_over_the_bandwidth() -> None:

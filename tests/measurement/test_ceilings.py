@@ -9,13 +9,21 @@ import pytest
 import torch
 
 from emobench.errors import UnsupportedError
-from emobench.measurement import ceilings
+from emobench.measurement import ceilings, products
 
 
 @pytest.fixture(autouse=True)
 def _short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(ceilings, "_SECONDS_EACH", 0.01)
+    for name in ("_SECONDS_EACH", "_SECONDS_LARGE"):
+        monkeypatch.setattr(products, name, 0.002)
+
+
+def rates(large: float) -> products.ProductRates:
+    return products.ProductRates(
+        large=large, forward=((1, large / 4), (64, large)), backward_inputs=large / 2, backward_weights=large / 3
+    )
 
 
 def cache_file(folder: Path) -> Path:
@@ -32,7 +40,7 @@ def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def no_measuring(*_: object) -> float:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr(ceilings, "_matrix_rate", no_measuring)
+    monkeypatch.setattr(ceilings, "product_rates", no_measuring)
     assert ceilings.measured_ceilings("cpu", torch.float32) == first
     with pytest.raises(AssertionError, match="measured again"):
         ceilings.measured_ceilings("cpu", torch.float32, refresh=True)
@@ -48,6 +56,9 @@ def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         lambda content: json.dumps({**json.loads(content), "flops_per_second": float("nan")}),
         lambda content: json.dumps({**json.loads(content), "torch_version": "1.0"}),
         lambda content: json.dumps({**json.loads(content), "layout": 0}),
+        lambda content: json.dumps({**json.loads(content), "forward_flops_per_second": []}),
+        lambda content: json.dumps({**json.loads(content), "forward_flops_per_second": [[1, -2.0]]}),
+        lambda content: json.dumps({**json.loads(content), "forward_flops_per_second": [1, 2]}),
         lambda content: json.dumps({key: value for key, value in json.loads(content).items() if key != "dtype"}),
     ],
 )
@@ -55,7 +66,7 @@ def test_a_cache_file_that_cannot_be_used_is_measured_anew(
     spoil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off, of another shape, with impossible figures or of another release: replaced, never used."""
-    for name, value in (("_matrix_rate", 3e9), ("_copy_rate", 2e9), ("_operator_overhead", 1e-6)):
+    for name, value in (("product_rates", rates(3e9)), ("_copy_rate", 2e9), ("_operator_overhead", 1e-6)):
         monkeypatch.setattr(ceilings, name, lambda *_, value=value: value)
     kept = ceilings.measured_ceilings("cpu", torch.float32)
     path = cache_file(tmp_path)
@@ -67,7 +78,7 @@ def test_a_cache_file_that_cannot_be_used_is_measured_anew(
 
 def test_dtype_and_threads_have_figures_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another dtype or thread count is another file, and torch's thread count is left as it was."""
-    monkeypatch.setattr(ceilings, "_matrix_rate", lambda _device, dtype: float(dtype.itemsize))
+    monkeypatch.setattr(ceilings, "product_rates", lambda _device, dtype: rates(float(dtype.itemsize)))
     before = torch.get_num_threads()
     two = ceilings.measured_ceilings("cpu", torch.float32, threads=before + 1)
     half = ceilings.measured_ceilings("cpu", torch.bfloat16)
@@ -77,18 +88,51 @@ def test_dtype_and_threads_have_figures_of_their_own(tmp_path: Path, monkeypatch
 
 
 def test_what_the_rates_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy counts bytes read and bytes written; a product of n x n matrices 2 n^3 FLOPs; overhead is per call."""
-    monkeypatch.setattr(ceilings, "_fastest", lambda *_args, **_kwargs: 0.5)
-    monkeypatch.setattr(ceilings, "_seconds", lambda *_args, **_kwargs: 0.06)
-    monkeypatch.setattr(ceilings, "free_memory_bytes", lambda _device: 2**40)
+    """A copy counts bytes read and bytes written; a product two FLOPs a multiplication; overhead is per call."""
+    monkeypatch.setattr(ceilings, "fastest", lambda *_args, **_kwargs: 0.5)
+    monkeypatch.setattr(products, "fastest", lambda *_args, **_kwargs: 0.5)
+    monkeypatch.setattr(products, "_seconds", lambda *_args, **_kwargs: 0.06)
+    for module in (ceilings, products):
+        monkeypatch.setattr(module, "free_memory_bytes", lambda _device: 2**40)
     assert ceilings._copy_rate("cpu", 2**10) == 2 * 2**26 / 0.5
-    assert ceilings._matrix_rate("cpu", torch.float32) == 2 * 256**3 / 0.5
+    assert products._large_rate("cpu", torch.float32) == 2 * 256**3 / 0.5
     assert ceilings._operator_overhead("cpu") == 0.5
+    found = products.product_rates("cpu", torch.float32)
+    assert dict(found.forward) == {rows: 2 * rows * 768 * 768 / 0.5 for rows in (1, 4, 16, 64, 512)}
+    assert found.backward_inputs == found.backward_weights == 2 * 256 * 768 * 768 / 0.5
+
+
+def test_products_are_those_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed has the shapes and layouts of a linear layer's forward and backward pass."""
+    seen: list[tuple[tuple[int, ...], bool, bool]] = []
+    usual = torch.Tensor.__matmul__
+
+    def told(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        seen.append(((*left.shape, right.shape[1]), left.is_contiguous(), right.is_contiguous()))
+        return usual(left, right)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", told)
+    monkeypatch.setattr(products, "fastest", lambda call, *_args, **_kwargs: call() is None or 1.0)
+    monkeypatch.setattr(products, "_large_rate", lambda *_: 1.0)
+    products.product_rates("cpu", torch.float32)
+    forward = [((rows, 768, 768), True, False) for rows in products.ROWS[1:]]
+    # One row is contiguous whichever way it lies.
+    assert seen[1:5] == forward
+    assert seen[5:] == [((256, 768, 768), True, True), ((768, 256, 768), False, True)]
+
+
+def test_the_ceiling_is_the_fastest_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dtype that is emulated may multiply fastest in another layout than the large product's: no share is above 1."""
+    taken = iter([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 0.5])
+    monkeypatch.setattr(products, "fastest", lambda *_args, **_kwargs: next(taken))
+    monkeypatch.setattr(products, "_large_rate", lambda *_: 1.0)
+    found = products.product_rates("cpu", torch.float32)
+    assert found.large == max(found.backward_weights, *(rate for _, rate in found.forward)) > found.backward_inputs
 
 
 def test_a_copy_leaves_most_of_the_memory_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little free memory the copy is a sixteenth of it."""
-    monkeypatch.setattr(ceilings, "_fastest", lambda *_args, **_kwargs: 1.0)
+    monkeypatch.setattr(ceilings, "fastest", lambda *_args, **_kwargs: 1.0)
     monkeypatch.setattr(ceilings, "free_memory_bytes", lambda _device: 2**28)
     assert ceilings._copy_rate("cpu", 2**30) == 2 * 2**24
 

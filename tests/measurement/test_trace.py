@@ -18,6 +18,7 @@ from emobench.errors import BrokenFileError, UnsupportedError
 from emobench.measurement import ceilings
 from emobench.measurement.artifacts import require_content
 from emobench.measurement.bottlenecks import WAITING
+from emobench.measurement.products import ProductRates
 from emobench.measurement.trace import TracedCase, trace_call, trace_case
 
 
@@ -271,9 +272,13 @@ def test_a_ceiling_that_is_beaten_is_measured_anew(tmp_path: Path, monkeypatch: 
     """A ceiling cached on a disturbed machine does not stay."""
     a = torch.randn(512, 512)
     monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(ceilings, "_matrix_rate", lambda *_: 1e7)
+
+    def rates(large: float) -> ProductRates:
+        return ProductRates(large=large, forward=((1, large),), backward_inputs=large, backward_weights=large)
+
+    monkeypatch.setattr(ceilings, "product_rates", lambda *_: rates(1e7))
     ceilings.measured_ceilings("cpu", torch.float32)
-    monkeypatch.setattr(ceilings, "_matrix_rate", lambda *_: 1e14)
+    monkeypatch.setattr(ceilings, "product_rates", lambda *_: rates(1e14))
     found = traced(lambda: a @ a, tmp_path / "out")
     assert found.summary["ceilings"]["flops_per_second"] == 1e14
     assert found.verdict.achieved_share < 1
