@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import find_model
+from emobench.catalogue.models import MODELS, find_model
 from emobench.estimate.memory import MemoryPlan, estimate_memory
 from emobench.specs import LoraTargets, ModelSpec
 
@@ -153,8 +153,51 @@ def test_predicted_memory_with_a_heap(benchmark: Any, capsys: pytest.CaptureFixt
     report(benchmark, capsys, configurations(HELD_OUT_SEED)[::3], mapped=False)
 
 
-def report(benchmark: Any, capsys: pytest.CaptureFixture[str], plans: Sequence[MemoryPlan], *, mapped: bool) -> None:
-    """Measure and compare all plans, print and keep the distribution of errors, and hold it to the limit."""
+@pytest.mark.cuda
+def test_predicted_memory_on_a_gpu(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Predicted peaks of the models of the hub are within 10 % of what the GPU's allocator saw, with random weights.
+
+    What does not fit into the free memory, by its prediction, is left out.
+    """
+    from emobench.devices import find_device, free_memory_bytes
+
+    if find_device("cuda") is None:
+        pytest.skip("needs a CUDA device")
+    room = free_memory_bytes("cuda")
+    plans = [plan for plan in gpu_plans() if estimate_memory(plan).total < 0.9 * room]
+    report(benchmark, capsys, plans, mapped=False, limit_worst=True)
+
+
+def gpu_plans() -> list[MemoryPlan]:
+    """A pass, a generation and the trainings of every row that comes from the hub, at two sizes each."""
+    found: list[MemoryPlan] = []
+    for model in MODELS.values():
+        if model.packaged is not None:
+            continue
+        for rows, length in ((1, 128), (16, 256)):
+            size: dict[str, Any] = {"model": model, "device": "cuda", "batch_size": rows, "length": length}
+            found.append(MemoryPlan(work="latency", precision="bf16", pretrained=False, **size))
+            if model.kind == "decoder":
+                new = {"new_tokens": 32, "causal": True}
+                found.append(MemoryPlan(work="generate", precision="bf16", pretrained=False, **new, **size))
+            for method, precision in (("full", "bf16"), ("lora", "bf16"), ("lora", "nf4")):
+                trained: dict[str, Any] = {"method": METHODS[method], "precision": precision}
+                found.append(MemoryPlan(work="train", pretrained=False, **trained, **size))
+    return found
+
+
+def report(
+    benchmark: Any,
+    capsys: pytest.CaptureFixture[str],
+    plans: Sequence[MemoryPlan],
+    *,
+    mapped: bool,
+    limit_worst: bool | None = None,
+) -> None:
+    """Measure and compare all plans, print and keep the distribution of errors, and hold it to the limit.
+
+    Its worst is held to it where ``limit_worst`` says so or else every block is mapped, and its median elsewhere.
+    """
     found: list[dict[str, Any]] = []
     remaining = iter(plans)
 
@@ -165,7 +208,7 @@ def report(benchmark: Any, capsys: pytest.CaptureFixture[str], plans: Sequence[M
     errors = [abs(row["error"]) for row in found]
     within = sum(error <= LIMIT for error in errors) / len(errors)
     summary = {
-        "seed": HELD_OUT_SEED,
+        "seed": HELD_OUT_SEED if plans[0].device == "cpu" else None,
         "configurations": len(found),
         "every_block_mapped": mapped,
         "median_error": statistics.median(errors),
@@ -175,7 +218,8 @@ def report(benchmark: Any, capsys: pytest.CaptureFixture[str], plans: Sequence[M
     benchmark.extra_info["estimate"] = {**summary, "rows": found}
     with capsys.disabled():
         sys.stdout.write(f"\n{table(found)}\n  {sentence(summary)}\n")
-    assert (max(errors) if mapped else statistics.median(errors)) <= LIMIT, sentence(summary)
+    judged = max(errors) if (mapped if limit_worst is None else limit_worst) else statistics.median(errors)
+    assert judged <= LIMIT, sentence(summary)
 
 
 def compare(plan: MemoryPlan, *, mapped: bool) -> dict[str, Any]:
@@ -208,7 +252,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def sentence(summary: dict[str, Any]) -> str:
     """The distribution of errors in one line."""
     return (
-        f"{summary['configurations']} configurations of seed {summary['seed']}: median error "
+        f"{summary['configurations']} configurations"
+        f"{'' if summary['seed'] is None else ' of seed ' + str(summary['seed'])}: median error "
         f"{100 * summary['median_error']:.1f} %, worst {100 * summary['worst_error']:.1f} %, "
         f"{100 * summary['share_within_limit']:.0f} % within {100 * LIMIT:.0f} %"
     )

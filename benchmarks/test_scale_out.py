@@ -26,6 +26,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CASES, GPUS = 10_000, 500
+EQUAL_CASES, CASE_SECONDS = 16, 5.0
+"""Of the matrix that one and two workers run: so long that starting pytest is a small part."""
+SHARE_LIMIT, MEDIAN_LIMIT = 0.6, 0.1
 ROUNDS = 200
 """Raw rounds of a made case."""
 
@@ -93,6 +96,107 @@ def test_cost_of_isolation(benchmark: Any, tmp_path: Path, capsys: pytest.Captur
         f"isolation: interpreter and imports {base:.2f} s of CPU, collecting, running and recording a case that does "
         f"nothing {cpu:+.2f} s of CPU, {wall:+.2f} s of wall time more",
     )
+
+
+EQUAL = """
+import pytest
+import torch
+pytestmark = pytest.mark.inference
+rows = [("all-minilm-l6-v2", "fp32", "cpu", size) for size in range(1, {cases} + 1)]
+
+@pytest.mark.parametrize("model,precision,device,batch_size", rows)
+def test_case(case, model, precision, device, batch_size):
+    matrix = torch.ones(256, 256)
+    case.benchmark.pedantic(lambda: [torch.mm(matrix, matrix) for _ in range(20)], rounds={rounds}, warmup_rounds=5)
+    case.settled = True
+"""
+
+
+def rounds_of(seconds: float) -> int:
+    """Rounds of the equal cases' work that take so long on one thread of this machine."""
+    code = "import time, torch; torch.set_num_threads(1); m = torch.ones(256, 256); work = lambda: [torch.mm(m, m) "
+    code += "for _ in range(20)]; work(); t = time.perf_counter(); [work() for _ in range(50)]; "
+    code += "print((time.perf_counter() - t) / 50)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return max(3, int(seconds / float(done.stdout)))
+
+
+def run_on(cores: Sequence[int], folder: Path) -> tuple[float, dict[str, tuple[int, float]]]:
+    """Seconds of a run with one worker on each of these cores, and each case's core and median seconds."""
+    storage = folder / f"results-{'-'.join(map(str, cores))}"
+    code = f"import os, sys; os.sched_setaffinity(0, {set(cores)}); os.execv(sys.executable, sys.argv[1:])"
+    options = ["-q", "-n", str(len(cores)), "--emo-profile=smoke", "--emo-reruns=0", "-p", "no:cacheprovider"]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    own |= {"EMOBENCH_LEASES": str(folder / "leases"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, sys.executable, "-m", "pytest", *options]
+    began = time.perf_counter()
+    command.append(f"--benchmark-storage=file://{storage}")
+    done = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = storage.glob("*/[0-9]*.json")
+    found = {}
+    for bench in json.loads(path.read_text())["benchmarks"]:
+        (core,) = bench["extra_info"]["emobench"]["environment"]["lease"]["cores"]
+        found[bench["name"]] = (core, bench["stats"]["median"])
+    return seconds, found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """Two workers beside one."""
+
+    share: float
+    """Seconds of two workers over those of one, the mean of both cores."""
+    largest: float
+    """Largest difference of a case's median from its median alone on the same core, as a part of that."""
+    table: str
+
+
+def two_beside_one(folder: Path, *, cases: int, seconds: float) -> Shared:
+    """Run equal cases with one worker on each of two cores in turn, then with two workers at once."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_suite.py").write_text(EQUAL.format(cases=cases, rounds=rounds_of(seconds)))
+    first, second = sorted(os.sched_getaffinity(0))[:2]
+    alone = {core: run_on([core], folder) for core in (first, second)}
+    both, found = run_on([first, second], folder)
+    assert len(found) == cases
+    off = {name: median / alone[core][1][name][1] - 1 for name, (core, median) in found.items()}
+    one = statistics.mean(taken for taken, _ in alone.values())
+    largest = max(off.values(), key=abs)
+    rows = [("workers", "cores", "seconds", "of one worker", "median of a case", "largest difference")]
+    for core, (taken, medians) in alone.items():
+        middle = statistics.median(median for _, median in medians.values())
+        rows.append(("1", str(core), f"{taken:.1f}", "1", f"{1e3 * middle:.3f} ms", ""))
+    middle = statistics.median(median for _, median in found.values())
+    rows.append(
+        (
+            "2",
+            f"{first},{second}",
+            f"{both:.1f}",
+            f"{both / one:.2f}",
+            f"{1e3 * middle:.3f} ms",
+            f"{100 * largest:+.1f} %",
+        )
+    )
+    table = "\n  ".join("  ".join(cell.rjust(18) for cell in row) for row in rows)
+    return Shared(share=both / one, largest=abs(largest), table=table)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="leases two cores")
+def test_two_workers_beside_one(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two workers with a core each finish equal cases in at most 0.6 of one's time; medians stay within 10 %."""
+    found: list[Shared] = []
+
+    def run() -> None:
+        found.append(two_beside_one(tmp_path, cases=EQUAL_CASES, seconds=CASE_SECONDS))
+
+    benchmark.pedantic(run, rounds=1)
+    (shared,) = found
+    benchmark.extra_info.update({"share": shared.share, "largest_difference": shared.largest})
+    say(capsys, f"{EQUAL_CASES} equal cases of about {CASE_SECONDS:g} s\n  {shared.table}")
+    assert shared.share <= SHARE_LIMIT
+    assert shared.largest <= MEDIAN_LIMIT
 
 
 def made_result(number: int, folder: Path, *, head: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from emobench.specs import DatasetSpec, DeviceKind, MethodSpec, ModelSpec, Preci
 
 @pytest.fixture(scope="module")
 def originals() -> dict[str, shrinking.Original]:
-    """The original that was trained last: the methods come one after another, and share it."""
+    """The original that was used last; others of the run come back from its folder, and none is trained twice."""
     return {}
 
 

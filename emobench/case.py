@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
+    from emobench.kept_model import KeptModel
     from emobench.leases import Lease
     from emobench.measurement.machine import Counters
     from emobench.measurement.usage import Usage
@@ -68,6 +69,7 @@ class Case:
         plan_key: str = "",
         lease: Lease | None = None,
         silenced: Collection[str] = (),
+        kept_model: KeptModel | None = None,
     ) -> None:
         self.spec = spec
         self.benchmark = benchmark
@@ -80,6 +82,8 @@ class Case:
         self.lease = lease
         self.silenced = silenced
         """Preflight checks that are not asked."""
+        self.kept_model = kept_model
+        """Where the session keeps a model for the next case; None where every case loads its own."""
         self.kept = False
         """True once a record of it is kept."""
         self.details: dict[str, Any] = {}
@@ -234,7 +238,8 @@ class Case:
             self.details["quantization"] = dict(loaded.quantization)
         for text in loaded.notes:
             self.note(text)
-        self.add(loaded.metrics(), seed=seed)
+        elsewhere = "model_loaded_by" in self.details
+        self.add([item for item in loaded.metrics() if not (elsewhere and item.name == "load_seconds")], seed=seed)
 
     def check_training(self) -> None:
         """Fast and wrong is worth nothing: every seed took steps and scored every test row.
@@ -312,10 +317,36 @@ class Case:
             self.disturbances += [f"{text}, seed {seed}" if len(self.spec.seeds) > 1 else text for text in found]
 
     def load(self, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
-        """Load a model cold and warm, see :func:`emobench.timing.load`."""
+        """Load a model cold and warm, see :func:`emobench.timing.load`; or take the one that the session keeps."""
         from emobench.timing import load
 
-        return load(self, loader, *arguments, **keywords)
+        found = self.shared(loader, *arguments, **keywords)
+        if found is not None:
+            self.release_memory()
+            if self._held_bytes is not None:
+                # It was there before this case, which uses it: it counts as taken by this one too.
+                self._held_bytes -= found.model_bytes
+            self.describe_model(found)
+            return found
+        return self.share(load(self, loader, *arguments, **keywords), loader, *arguments, **keywords)
+
+    def shared(self, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel | None:
+        """The model that an earlier case of the group loaded with the same arguments, and says so; None without one."""
+        found = None if self.kept_model is None else self.kept_model.get(self.spec, loader, *arguments, **keywords)
+        if found is not None and self.kept_model is not None:
+            self.details["model_loaded_by"] = self.kept_model.case_id
+            self.note(
+                f"model loaded by {self.kept_model.case_id}: no load time here, its bytes count as taken here too"
+            )
+        return found
+
+    def share(
+        self, loaded: LoadedModel, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any
+    ) -> LoadedModel:
+        """Leave a loaded model to the next case, where the session keeps one."""
+        if self.kept_model is not None:
+            self.kept_model.keep(loaded, self.spec, loader, *arguments, **keywords)
+        return loaded
 
     def time(self, call: Callable[[], object], *, before_each: Callable[[], object] | None = None) -> list[float]:
         """Time a call and judge whether it was disturbed, see :func:`emobench.timing.time_call`."""
@@ -395,6 +426,7 @@ class Case:
         summary["plan_key"] = self.plan_key or None
         summary["data_fingerprint"] = self.data_fingerprint or None
         summary["model_revision"] = self.model_revision or None
+        summary["data_revision"] = self._data_revision() or None
         per_seed = [self._per_seed[seed] for seed in self.spec.seeds if seed in self._per_seed]
         details = dict(self.details)
         if len(per_seed) > 1:
@@ -421,6 +453,13 @@ class Case:
                 details=details,
             )
         )
+
+    def _data_revision(self) -> str:
+        from emobench.data.sources import taken_revision
+
+        data = self.spec.dataset
+        read = data is not None and self.data_fingerprint and self.spec.weights != "random"
+        return taken_revision(data) if data is not None and read else ""
 
     def _as_it_ran(self) -> dict[str, Any]:
         """What is known of the run that the memory estimate would else assume."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emobench.errors import ChangedAnswersError, DoesNotFitError, NonFiniteLossError
-from emobench.outcomes import Status
+from emobench.outcomes import Status, metric
 
 if TYPE_CHECKING:
     from emobench.case import Case
@@ -80,6 +80,7 @@ def broke(session: Session, case: Case, error: BaseException) -> None:
     status = status_of(error)
     case.reasons.append(one_line(error))
     if status is Status.DOES_NOT_FIT and (fitted := largest_that_fitted(session, case.spec)):
+        case.add([metric("largest_batch_fitted", fitted)])
         case.reasons.append(f"largest batch that fitted: {fitted}")
     if not case.settled:
         case.benchmark.has_error = True
@@ -95,16 +96,27 @@ def broke(session: Session, case: Case, error: BaseException) -> None:
 
 
 def largest_that_fitted(session: Session, spec: CaseSpec) -> int | None:
-    """The largest batch of an otherwise equal case that was measured in this run."""
-    wanted = {**spec.summary(), "id": None, "batch_size": None}
+    """The largest batch of an otherwise equal case that was measured in this run, by whatever process."""
+    wanted = {name: value for name, value in spec.summary().items() if name not in ("id", "batch_size")}
+    if spec.batch_size is None:
+        return None
     sizes = [
         int(record.case["batch_size"])
-        for record in session.records
+        for record in _so_far(session)
         if record.status is Status.OK
         and record.case.get("batch_size")
-        and all(record.case[name] == value for name, value in wanted.items() if value is not None)
+        and all(record.case.get(name) == value for name, value in wanted.items())
     ]
     return max(sizes, default=None)
+
+
+def _so_far(session: Session) -> list[Record]:
+    """Records of the run: this process's, and what other processes of the same run have written beside its journal."""
+    if session.place.worker is None and not session.measures_elsewhere:
+        return session.records
+    from emobench.records.journal import read
+
+    return list(read(session.folder).records.values())
 
 
 def status_of(error: BaseException) -> Status:

@@ -37,7 +37,7 @@ def download_snapshot(
     *,
     repo_type: Literal["model", "dataset"],
     revision: str,
-    patterns: Sequence[str],
+    patterns: Sequence[str] | Callable[[Iterable[str]], Sequence[str]],
     folder: Callable[[str], Path],
     again: str,
     endpoint: str | None = None,
@@ -47,6 +47,8 @@ def download_snapshot(
     pause_seconds: float = FIRST_PAUSE_SECONDS,
 ) -> str:
     """Bring the files that match ``patterns`` at a revision into ``folder(commit)``; return the commit.
+
+    ``patterns`` may be a function that chooses among the names of all files.
 
     Sizes and checksums are those the hub lists. ``endpoint`` is the server's base address, else ``HF_ENDPOINT``, else
     the public one; ``token`` or ``HF_TOKEN`` opens gated repositories. ``retries`` counts attempts after the first,
@@ -93,7 +95,7 @@ def _attempt(
     repo_id: str,
     repo_type: Literal["model", "dataset"],
     revision: str,
-    patterns: Sequence[str],
+    patterns: Sequence[str] | Callable[[Iterable[str]], Sequence[str]],
     folder_of: Callable[[str], Path],
     again: str,
     endpoint: str | None,
@@ -115,10 +117,11 @@ def _attempt(
         # Its type is a union with a kind of repository that has no files listed.
         info: Any = api.repo_info(repo_id, repo_type=repo_type, revision=revision, files_metadata=True)
         commit, listed = str(info.sha), {item.rfilename: item for item in info.siblings or []}
-        names = matching(patterns, listed)
+        names = list(patterns(listed)) if callable(patterns) else matching(patterns, listed)
         if not names:
+            wanted = "can be read" if callable(patterns) else f"matches {', '.join(patterns)}"
             raise FetchError(
-                f"no file of {repo_id!r} matches {', '.join(patterns)}",
+                f"no file of {repo_id!r} {wanted}",
                 why=f"it has {', '.join(sorted(listed)[:20]) or 'no files'}",
                 fix="take another repository or revision",
             )

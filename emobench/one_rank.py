@@ -6,10 +6,8 @@ is the parent's.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from emobench.errors import DoesNotFitError, EmoBenchError
 from emobench.files import write_bytes
+from emobench.parents import end_with_parent
 from emobench.specs import CaseSpec
 
 if TYPE_CHECKING:
@@ -33,8 +32,6 @@ JOB, MATERIAL, STORE = "job.json", "material.safetensors", "rendezvous"
 SPLITS = ("train", "validation", "test")
 TOLD = 3
 """Exit code of a rank that wrote down its error."""
-PARENT_DEATH_SIGNAL = 1
-"""``PR_SET_PDEATHSIG`` of Linux' prctl."""
 
 
 def main(folder: Path) -> int:
@@ -44,7 +41,7 @@ def main(folder: Path) -> int:
     log = os.open(folder / f"rank-{rank}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    die_with_parent()
+    end_with_parent(os.getppid())
     import torch
 
     try:
@@ -72,12 +69,6 @@ def tell(folder: Path, rank: int, error: EmoBenchError) -> None:
     """Leave the error where the parent finds it."""
     parts = {"kind": type(error).__name__, "problem": error.problem, "why": error.why, "fix": error.fix}
     write_bytes(folder / f"rank-{rank}-error.json", json.dumps(parts).encode())
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when the one that started it is gone, where it can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def run(folder: Path, rank: int) -> None:

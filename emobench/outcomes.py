@@ -63,6 +63,8 @@ METRICS: Mapping[str, MetricKind] = {
     "device_memory_allocated_bytes": _kind("bytes", "lower", "Memory held by tensors on the device after the work."),
     "disk_bytes": _kind("bytes", "lower", "Size of the model's weight files on disk."),
     "kv_cache_bytes": _kind("bytes", "lower", "Bytes of the keys and values kept at the end of a generation."),
+    "largest_batch_fitted": _kind("examples", "higher", "Largest batch that fitted, of a case whose own did not."),
+    "device_seconds": _kind("s", "lower", "Median time of one batch between CUDA events; in a pass of its own."),
     "latency_per_sample_seconds": _kind("s", "lower", "Median latency of a batch over its examples."),
     "latency_total_seconds": _kind("s", "none", "Sum of all measured rounds."),
     "batches_per_second": _kind("batches/s", "higher", "One over the median latency of a batch."),

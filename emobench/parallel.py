@@ -5,6 +5,7 @@ Each worker journals into the run's folder and holds a lease; the controller fol
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from emobench import run_folder
 from emobench.interrupts import what_interrupted
 from emobench.plugin import end_session, session_of
 from emobench.run_facts import storage_of
-from emobench.run_place import INPUT
+from emobench.run_place import INPUT, REFUSED
 
 if TYPE_CHECKING:
     from emobench.session import Session
@@ -33,6 +34,8 @@ class Controller:
         self.skips: dict[str, list[str]] = {}
         self.told: dict[str, Any] = {}
         self.interrupted: str | None = None
+        self.refused: set[str] = set()
+        """Why workers could not measure."""
         self.holding = False
 
     @cached_property
@@ -57,19 +60,30 @@ class Controller:
             "generation": self.session.generation if self.session else 1,
             "workers": node.workerinput["workercount"],
             "node": platform.node() if node.gateway.spec.popen else "",
+            "pid": os.getpid(),
         }
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         self.told |= getattr(node, "workeroutput", {}).get(OUTPUT, {})
 
-    @pytest.hookimpl
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._say_once(report)
         skip = dict(getattr(report, "user_properties", ())).get("emobench_skip")
         if report.skipped and skip:
             self.skips[skip[0]] = list(skip)
         if not self.holding and self.folder.is_dir():
             self.hold()
+
+    def _say_once(self, report: pytest.TestReport) -> None:
+        # Every worker is refused for the same reason: the first report shows it, before pytest's own summary takes it.
+        problem = dict(getattr(report, "user_properties", ())).get(REFUSED)
+        if report.failed and problem in self.refused:
+            path, line, _ = report.location
+            report.outcome, report.longrepr = "skipped", (path, line or 0, "Skipped: refused as the one before")
+        elif report.failed and problem:
+            self.refused.add(str(problem))
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:

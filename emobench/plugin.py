@@ -34,7 +34,7 @@ MARKERS = {
 }
 
 
-LOADS_MATERIAL = ("finetune", "shrink")
+LOADS_MATERIAL = ("finetune", "shrink", "evaluation")
 """Kinds of cases that read their data before anything else, and are checked with it in hand."""
 
 BASELINE_UNUSABLE = 12
@@ -91,7 +91,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const="latest",
         default=None,
         metavar="FOLDER",
-        help="go on with a run: the newest unfinished one, else the newest, or the one named as --emo-resume=FOLDER",
+        help="go on with a run: the newest unfinished one, else the newest, or the one named as --emo-resume=FOLDER; "
+        "where none has begun, a new one",
     )
     add(
         "--emo-share-device",
@@ -201,7 +202,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     session.take_lease([item for item in items if has_case(item)])
 
 
+def pytest_report_header(config: pytest.Config) -> str | None:
+    # Under xdist nothing is said after the collection, which this process has none of.
+    return going_on(config) if config.pluginmanager.has_plugin("emobench-controller") else None
+
+
 def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    return going_on(config)
+
+
+def going_on(config: pytest.Config) -> str | None:
+    """What ``--emo-resume`` found, for the screen."""
     if "emobench.session" not in sys.modules:
         return None
     from emobench.session import SESSION

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,6 +133,9 @@ def check_running(case: Case, data: DataProfile | None) -> None:
     """
     machine = machine_of(case.spec.device, storage=case.folder)
     assert machine is not None
+    if case.kept_model is not None:
+        # The model that an earlier case loaded for this one is not free, and need not be.
+        machine = replace(machine, free_memory_bytes=machine.free_memory_bytes + case.kept_model.held_bytes)
     found = check_case(case.spec, machine=machine, data=data, silenced=case.silenced, save_models=case.save_models)
     case.details["preflight"] = [item.as_dict() for item in found]
     stop = blocking(found)

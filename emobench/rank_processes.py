@@ -27,6 +27,13 @@ from emobench.files import write_bytes
 from emobench.one_rank import TOLD
 from emobench.specs import LaunchSpec
 
+LAUNCHER = """
+import runpy, sys
+from emobench.parents import end_with_parent
+end_with_parent(int(sys.argv.pop(1)))
+runpy.run_module("accelerate.commands.launch", run_name="__main__", alter_sys=True)
+"""
+"""accelerate's launcher, which by itself would go on where this process is killed."""
 GRACE_SECONDS = 5.0
 """Time that the other ranks have to end by themselves once one has failed."""
 
@@ -65,7 +72,7 @@ def _accelerate(launch: LaunchSpec, folder: Path) -> list[tuple[list[str], dict[
     # JSON is YAML: what was read and checked is what is launched, whatever became of the user's file since.
     config = folder / "accelerate.yaml"
     write_bytes(config, json.dumps(dict(launch.config or {})).encode())
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    command = [sys.executable, "-c", LAUNCHER, str(os.getpid()), "--config_file", str(config)]
     command += ["--num_processes", str(launch.processes), "--num_machines", "1"]
     command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
     # torchrun's own meeting point would listen on every address of the machine; through a file it opens no port.

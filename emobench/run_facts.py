@@ -109,6 +109,8 @@ def facts(session: Session) -> dict[str, Any]:
         "weights": session.weights,
         "arguments": redacted(list(session.config.invocation_params.args)),
     }
+    if session.place.anew:
+        found["resume"] = "no run had begun"
     if session.config.getoption("emo_shard", None):
         found["shard"] = session.config.getoption("emo_shard").strip()
     # What was left out on purpose is not missing at a gate, there and later.

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 FOLDERS = "runs"
 """Folder of the storage that the runs' own folders lie in."""
+ORIGINALS = "originals"
+"""Folder of a run with the trained originals that its shrink cases share, by key."""
 LOCK = ".held"
 LATEST = "latest"
 _HEAD = b'{"event": "head"'
@@ -43,6 +46,11 @@ def make(storage: Path) -> Path:
             return folder
 
 
+def forget_originals(folder: Path) -> None:
+    """Remove the shared originals of a run that has ended and is saved. What cannot be removed only takes space."""
+    shutil.rmtree(folder / ORIGINALS, ignore_errors=True)
+
+
 def hold(folder: Path) -> BaseFileLock | None:
     """A lock on a run that this process now ends; None where another process holds it. It goes with the process."""
     from filelock import FileLock, Timeout
@@ -55,27 +63,48 @@ def hold(folder: Path) -> BaseFileLock | None:
     return lock
 
 
-def find_unfinished(storage: Path, wanted: str) -> Path:
-    """The folder to go on with: the one that is named, or the newest unfinished one of the storage, else its newest.
+def find_unfinished(storage: Path, wanted: str) -> Path | None:
+    """The folder to go on with: the one that is named, else the newest unfinished one, else the newest.
 
-    A run that a process still works on is not among them.
+    An unfinished run counts no more where a later one that finished was of all its cases. A run that a process still
+    works on is not among them; None where no run has begun: a folder without a whole head holds none.
 
     Raises:
-        SpecError: there is none, or it is still being worked on.
+        SpecError: there is none of that name, or all are still being worked on.
     """
     if wanted != LATEST:
         return _named(storage, wanted)
-    folders = [folder for folder in _with_journals(storage) if not is_held(folder)]
+    begun = _with_journals(storage)
+    folders = [folder for folder in begun if not is_held(folder)]
+    if begun and not folders:
+        raise still_running(begun[0])
+    later: list[Path] = []
     for folder in folders:
-        if not is_finished(folder):
+        if is_finished(folder):
+            later.append(folder)
+        elif not any(_makes_up_for(other, folder) for other in later):
             return folder
-    if not folders:
-        raise SpecError(
-            "--emo-resume has nothing to go on with",
-            why=f"{storage / FOLDERS} holds no run that ended",
-            fix="run without it",
-        )
-    return folders[0]
+    return folders[0] if folders else None
+
+
+def _makes_up_for(finished: Path, folder: Path) -> bool:
+    """Whether a finished run was of all cases of an unfinished one, at the keys that those began with."""
+    from emobench.records.folding import standing
+
+    wanted = _asked_for(folder)
+    if not wanted or not wanted <= _asked_for(finished):
+        return False
+    begun, ended = ({name: key for name, (key, _) in standing(place).items()} for place in (folder, finished))
+    return begun.items() <= ended.items()
+
+
+def _asked_for(folder: Path) -> frozenset[str]:
+    """Ids of the cases that the sessions of a run were to run."""
+    from emobench.records.journal import journal_files, read_part
+
+    # Of all processes: under xdist the one that ends the run collects nothing.
+    heads = [read_part(path).body("head").get("head") or {} for path in journal_files(folder)]
+    return frozenset(str(name) for head in heads for name in head.get("manifest") or ())
 
 
 def still_running(folder: Path) -> SpecError:
@@ -163,7 +192,8 @@ def _has_head(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as stream:
-        return stream.read(len(_HEAD)) == _HEAD
+        line = stream.readline()
+    return line.startswith(_HEAD) and line.endswith(b"\n")
 
 
 def worker_part(name: str) -> str:

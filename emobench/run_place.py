@@ -5,6 +5,7 @@ A process that works for another one journals into that run's folder and saves n
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 
 from emobench import run_folder
 from emobench.errors import UnsupportedError
+from emobench.parents import end_with_parent
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 INPUT = "emobench"
 """What an xdist controller tells its workers stands under this name in their ``workerinput``."""
+REFUSED = "emobench_refused"
+"""Property of the report of a case that its worker could not measure, nor any other one."""
 
 
 @dataclass(kw_only=True)
@@ -37,6 +41,8 @@ class Place:
     """The run's folder, where another process chose it."""
     resumed: Path | None = None
     """Folder of a run that is gone on with."""
+    anew: bool = False
+    """Whether a run was to be gone on with and there was none."""
     generation: int = 1
     """How many sessions have worked on the run, this one included."""
     workers: int = 0
@@ -116,6 +122,9 @@ def find_run_place(config: pytest.Config, storage: Path) -> Place:
     """
     told: Mapping[str, Any] | None = getattr(config, "workerinput", {}).get(INPUT)
     if told is not None:
+        if told["node"] == platform.node() and os.getppid() == told["pid"]:
+            # A worker that outlived its controller would measure and write beside the session that goes on.
+            end_with_parent(told["pid"])
         name = config.workerinput["workerid"]  # type: ignore[attr-defined]  # xdist's word for its workers
         folder = Path(told["folder"])
         return Place(
@@ -130,11 +139,13 @@ def find_run_place(config: pytest.Config, storage: Path) -> Place:
     wanted = config.getoption("emo_resume", None)
     if wanted is None:
         return Place()
-    folder = run_folder.find_unfinished(storage, wanted)
-    held = run_folder.hold(folder)
+    found = run_folder.find_unfinished(storage, wanted)
+    if found is None:
+        return Place(anew=True)
+    held = run_folder.hold(found)
     if held is None:
-        raise run_folder.still_running(folder)
-    return Place(resumed=folder, generation=run_folder.generations(folder) + 1, held=held)
+        raise run_folder.still_running(found)
+    return Place(resumed=found, generation=run_folder.generations(found) + 1, held=held)
 
 
 def place_for(told: Told) -> Place:

@@ -27,11 +27,13 @@ from emobench.devices import absent_reason, find_device, installed
 from emobench.errors import SpecError, UnsupportedError
 from emobench.estimate.slow import why_slow
 from emobench.interrupts import Watch, ends_on_terminate, signals_wait
+from emobench.kept_model import KeptModel
 from emobench.outcomes import Status
 from emobench.preflight.findings import find_silenced
 from emobench.progress import STDERR, Progress
 from emobench.run_facts import end, facts, head, ours, row_of, saved_content, shown, storage_of
-from emobench.run_place import find_run_place, place_for, plain_node_id
+from emobench.run_folder import FOLDERS
+from emobench.run_place import REFUSED, find_run_place, place_for, plain_node_id
 from emobench.specs import CaseKind, CaseSpec, TrainSettings
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class Session:
             arguments=[str(argument) for argument in config.args],
             batch_sizes=self.asked.batch_sizes,
         )
+        self.kept_model = KeptModel() if config.getoption("emo_group_by") == "model" else None
         self.reruns = config.getoption("emo_reruns")
         self.seeds = tuple(range(count))
         self.gate = self.find_gate()
@@ -204,11 +207,15 @@ class Session:
         return found
 
     def going_on(self) -> str | None:
-        """Which run is gone on with, and how much of it is done; None for a new one."""
+        """Which run is gone on with, and how much of it is done; None where nothing was to be gone on with."""
+        if self.place.anew:
+            return f"--emo-resume: no run has begun in {shown(self.storage / FOLDERS)}, so this is a new one"
         if self.place.resumed is None:
             return None
-        count = len(self.manifest)
-        return f"going on with run {self.place.resumed.name}: {self.kept_from_before} of {count} cases are done"
+        name, count = self.place.resumed.name, len(self.manifest)
+        # The process that xdist's workers work for collects nothing.
+        done = f": {self.kept_from_before} of {count} cases are done" if count else ""
+        return f"going on with run {name}{done}"
 
     def note_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Keep what was left out on purpose, which is not missing at a gate; cases done before are not left out."""
@@ -252,6 +259,8 @@ class Session:
         if refused is not None:
             self.stop(item, refused)
         spec = self.spec_of(item)
+        if self.kept_model is not None:
+            self.kept_model.let_go_unless_of(spec)
         wanted = self.slow_asked_for() or (self.picked is not None and self.picked.has(spec))
         skip = self.why_skip(spec, slow_asked_for=wanted)
         if skip is not None:
@@ -272,8 +281,9 @@ class Session:
         """End the session: no case can be measured, or none kept."""
         if self.place.worker is None:
             pytest.exit(problem, returncode=pytest.ExitCode.INTERNAL_ERROR)
-        # The process that this worker works for ends the session.
-        item.session.shouldstop = problem
+        # The process that this worker works for ends the session, and shows what several of them say once.
+        item.session.shouldstop = "no case can be measured: see the error above"
+        item.user_properties.append((REFUSED, problem))
         pytest.fail(problem, pytrace=False)
 
     @property
@@ -352,6 +362,7 @@ class Session:
             plan_key=self.plan_keys.key(spec),
             lease=self.place.lease,
             silenced=self.silenced,
+            kept_model=self.kept_model,
         )
         benchmark.fullname = plain_node_id(item)
         made.release_memory()
@@ -361,6 +372,9 @@ class Session:
 
     def put_down(self, case: Case) -> None:
         """Note of a case that ends without a record, as one that skips itself does, that it is not lost."""
+        if self.kept_model is not None and not (case.kept and self.records[-1].status is Status.OK):
+            # What a case that broke left of its model is not known; one that is measured again loads it again.
+            self.kept_model.let_go()
         if not case.kept:
             self.journal.dropped(case.spec.id, node=case.benchmark.fullname)
 
@@ -460,6 +474,8 @@ class Session:
 
     def close(self) -> None:
         """Give back what stays open while cases run."""
+        if self.kept_model is not None:
+            self.kept_model.let_go()
         if "progress" in self.__dict__:
             self.progress.close()
         self.place.close()
@@ -470,6 +486,7 @@ class Session:
         if not self.began or option("benchmark_disable", False) or option("collectonly"):
             return True
         from emobench.records.folding import fold, save
+        from emobench.run_folder import forget_originals
 
         try:
             with signals_wait():
@@ -481,6 +498,8 @@ class Session:
                     self.records = list(folded.records)
                     if self.records:
                         self.saved = save(self.storage, replace(folded, content=saved_content(self, folded)))
+                        if self.interrupted is None:
+                            forget_originals(self.folder)
         except OSError as error:
             self.problem = f"the run could not be saved: {error}; its records are in {self.folder}"
         return self.problem is None

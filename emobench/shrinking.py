@@ -6,16 +6,24 @@ get their rows, plans and places in the record.
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emobench.alone import measure_alone
 from emobench.case import Case
 from emobench.catalogue.methods import METHODS
 from emobench.catalogue.profiles import find_profile
+from emobench.files import write_bytes
+from emobench.keys import deciding_versions
+from emobench.models.locate import planned_revision
 from emobench.outcomes import metric
+from emobench.run_folder import ORIGINALS
 from emobench.specs import CaseSpec, ShrinkSettings
 
 if TYPE_CHECKING:
@@ -27,6 +35,8 @@ if TYPE_CHECKING:
     from emobench.training.fit import FitPlan, Validate
 
 CALIBRATION_BATCH = 32
+FACTS_FILE = "original.json"
+"""What is written last into the folder of a trained original."""
 DENSE_NOTE = "a mask leaves dense shapes: no speed-up expected"
 
 
@@ -85,38 +95,74 @@ def held_out_rows(spec: CaseSpec) -> int | None:
 
 
 def train_original(case: Case, material: Material, kept: dict[str, Original]) -> Original:
-    """The fully fine-tuned fp32 original; ``kept`` holds the last one, and is asked first.
+    """The fully fine-tuned fp32 original, trained once a run: ``kept`` is asked first, then the run's folder.
 
-    Errors as in ``load_classifier`` and ``fit``.
+    ``kept`` holds the last one only: two would not fit where one does. Errors as in ``load_classifier`` and ``fit``.
     """
+    spec = _training_spec(case.spec)
+    drawn = spec.weights == "random"
+    key = spec.key(
+        data_fingerprint=material.fingerprint,
+        model_revision="" if drawn else planned_revision(spec.model),
+        versions=deciding_versions(spec),
+    )
+    if key not in kept:
+        kept.clear()
+        place = case.folder / ORIGINALS / key
+        if (place / FACTS_FILE).exists():
+            kept[key] = _reload_original(place, spec)
+        else:
+            kept[key] = _train_original(case, spec, material)
+            _save_original(kept[key], place)
+    case.details["original"] = dict(kept[key].facts)
+    return kept[key]
+
+
+def _train_original(case: Case, spec: CaseSpec, material: Material) -> Original:
     from emobench.models.load import load_classifier
     from emobench.training.fit import fit
 
-    spec = _training_spec(case.spec)
     seed = spec.seeds[0]
-    key = spec.key(data_fingerprint=material.fingerprint)
-    if key not in kept:
-        kept.clear()
-        loaded = load_classifier(
-            spec.model, method=spec.method, precision="fp32", device=spec.device, seed=seed, **case.head()
-        )
-        validate, progress = _validation(case, loaded.model), case.progress.step
-        plan = case.with_checkpoints(_plan(case, spec, material), label="original-")
-        fitted = fit(loaded.model, material.train, plan, validate=validate, progress=progress)
-        loaded.model.requires_grad_(False).zero_grad()
-        facts = {
-            "method": "full",
-            "seed": seed,
-            "steps": fitted.steps,
-            "train_seconds": fitted.seconds if fitted.resumed_at is None else None,
-            "losses": [round(loss, 5) for loss in fitted.losses],
-            "model_bytes": loaded.model_bytes,
-            "parameters": loaded.parameters,
-            "alone": measure_alone(case, loaded),
-        }
-        kept[key] = Original(loaded=loaded, facts=facts)
-    case.details["original"] = dict(kept[key].facts)
-    return kept[key]
+    loaded = load_classifier(
+        spec.model, method=spec.method, precision="fp32", device=spec.device, seed=seed, **case.head()
+    )
+    validate, progress = _validation(case, loaded.model), case.progress.step
+    plan = case.with_checkpoints(_plan(case, spec, material), label="original-")
+    fitted = fit(loaded.model, material.train, plan, validate=validate, progress=progress)
+    loaded.model.requires_grad_(False).zero_grad()
+    facts = {
+        "method": "full",
+        "seed": seed,
+        "steps": fitted.steps,
+        "train_seconds": fitted.seconds if fitted.resumed_at is None else None,
+        "losses": [round(loss, 5) for loss in fitted.losses],
+        "model_bytes": loaded.model_bytes,
+        "parameters": loaded.parameters,
+        "alone": measure_alone(case, loaded),
+    }
+    return Original(loaded=loaded, facts=facts)
+
+
+def _save_original(original: Original, place: Path) -> None:
+    """Keep it beside the journal, for cases of other processes and after others that needed its memory."""
+    from emobench.models.save import save_model
+
+    made = place.with_name(f".{place.name}-{os.getpid()}")
+    save_model(original.loaded, None, made)
+    write_bytes(made / FACTS_FILE, json.dumps(original.facts).encode())
+    if (place / FACTS_FILE).exists():
+        # Another process of the run was faster, and its original is the same.
+        shutil.rmtree(made)
+        return
+    shutil.rmtree(place, ignore_errors=True)
+    made.rename(place)
+
+
+def _reload_original(place: Path, spec: CaseSpec) -> Original:
+    from emobench.models.save import reload_classifier
+
+    facts = json.loads((place / FACTS_FILE).read_bytes())
+    return Original(loaded=reload_classifier(place, device=spec.device), facts=facts)
 
 
 def shrink(case: Case, original: Original, material: Material) -> LoadedModel:

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import find_method
 from emobench.errors import SpecError
 from emobench.evaluation.label_map import fold, map_classes
+from emobench.preflighting import check_running
 from emobench.specs import DatasetSpec, ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
     from emobench.data.stream import RowStream, Window
+    from emobench.data_profile import DataProfile
     from emobench.evaluation.stream import Fold, Keep, Pilot, Streamed
     from emobench.models.load import LoadedModel
     from emobench.outcomes import FitOutcome
@@ -75,11 +77,14 @@ def open_rows(case: Case) -> Rows:
 
     At profile smoke the stream ends after the profile's test rows.
 
+    Every check is asked of the case before its model is loaded; see :func:`emobench.preflighting.check_running`.
+
     Raises:
         NotOnMachineError, SpecError, DataError: as :func:`emobench.data.prepare.load_splits`; also a ready classifier
             whose classes are not the data set's.
     """
     if case.spec.weights == "random":
+        check_running(case, None)
         return _random_rows(case)
     if case.spec.model.labels is None:
         return _held_out_rows(case)
@@ -115,12 +120,28 @@ def _all_rows(case: Case) -> Rows:
             fix="give the model's row the data set's class names, or take another data set",
         )
     case.note("a ready classifier may have been trained on rows of this data set; accuracy by split is in the details")
+    check_running(case, _first_texts(case))
     return _streamed(case, fold=None if matched.is_identity else partial(fold, class_map=matched))
+
+
+def _first_texts(case: Case) -> DataProfile:
+    """What the first window shows of the data: of all rows it would take a pass of its own to know."""
+    from emobench.data.profiling import profile_sample
+    from emobench.data.stream import WINDOW_ROWS, RowStream
+    from emobench.models.load import load_tokenizer
+
+    dataset = _dataset(case)
+    tokenizer = load_tokenizer(case.spec.model, progress=case.progress.note)
+    texts = [text for window in RowStream(dataset, limit=WINDOW_ROWS) for text in window.texts]
+    return profile_sample(
+        texts, tokenizer, dataset=dataset.id, class_names=dataset.labels, max_length=_max_length(case)
+    )
 
 
 def _held_out_rows(case: Case) -> Rows:
     from emobench.data.material import encode_splits
     from emobench.data.prepare import load_splits
+    from emobench.data.profiling import profile_splits
     from emobench.data.stream import text_digest
     from emobench.models.load import load_tokenizer
 
@@ -129,6 +150,9 @@ def _held_out_rows(case: Case) -> Rows:
     tokenizer = load_tokenizer(spec.model, progress=case.progress.note)
     material = encode_splits(splits, tokenizer, max_length=_max_length(case))
     case.details["training_data"] = material.facts
+    data = profile_splits(splits, tokenizer, dataset=_dataset(case).id, max_length=_max_length(case), material=material)
+    # More rows are streamed than were encoded here: the longest of them is not known.
+    check_running(case, replace(data, longest_input=None))
     seen = frozenset(text_digest(text) for part in (splits.train, splits.validation) for text in part.texts)
     return _streamed(case, leave_out=seen, training=material)
 
@@ -186,7 +210,14 @@ def classifier(case: Case, rows: Rows) -> LoadedModel:
     load = partial(load_classifier, spec.model, device=spec.device, progress=case.progress.note)
     if rows.training is None:
         names = spec.model.labels if spec.weights == "pretrained" and spec.model.labels else rows.class_names
-        return load(num_labels=len(names), class_names=names, precision=spec.precision, weights=spec.weights)
+        sizes: dict[str, Any] = {
+            "num_labels": len(names),
+            "class_names": names,
+            "precision": spec.precision,
+            "device": spec.device,
+        }
+        found = case.shared(load_classifier, spec.model, **sizes)
+        return found or case.share(load(**sizes, weights=spec.weights), load_classifier, spec.model, **sizes)
     precision = _training_precision(case)
     trained = load(
         num_labels=len(rows.class_names),

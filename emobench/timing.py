@@ -1,4 +1,4 @@
-"""Latency cases: load cold and warm, look at memory, time, look at utilisation; each in a pass of its own.
+"""Latency cases: load cold and warm, look at memory, time, events, utilisation; each in a pass of its own.
 
 What a pass measures stands in ``measurement``; here they meet the case, and a disturbed measurement is called so.
 """
@@ -78,8 +78,23 @@ def time_call(
         spread = too_spread(case, seconds)
         if profile.spread_limit is not None:
             case.disturbances = [*disturbances(before, after, device=device), *spread]
+        time_on_device(case, call)
         sample(case, whole)
     return seconds
+
+
+def time_on_device(case: Case, call: Callable[[], object]) -> None:
+    """Add ``device_seconds`` from events around further calls; absent where the device or the backend has none."""
+    from emobench.measurement.device_time import device_metrics, event_seconds, why_no_events
+
+    spec = case.spec
+    reason = why_no_events(spec.device, spec.backend)
+    if reason is None:
+        profile = spec.profile
+        spans = event_seconds(call, at_least=profile.latency_rounds, seconds=profile.latency_seconds)
+        case.add(device_metrics(spans))
+    elif spec.device == "cuda":
+        case.note(f"no device_seconds: {reason}")
 
 
 def too_spread(case: Case, seconds: Sequence[float]) -> list[str]:

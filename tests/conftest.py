@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import gc
 import os
+from typing import Any
 
+import cpuinfo
 import pytest
 from hypothesis import settings
 
@@ -21,6 +26,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests" in item.path.parts:
             item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A module's tests on one worker, as far as that keeps all of them busy: its fixtures are made once."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler.worksteal import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
+
+
+READ_CPU = cpuinfo.get_cpu_info
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_cpu_is_read_once() -> None:
+    """A run in a test's own process takes the CPU's name from the one before; reading it takes half a second."""
+    read_once = functools.cache(READ_CPU)
+    cpuinfo.get_cpu_info = lambda: copy.deepcopy(read_once())
+
+
+@pytest.fixture
+def cpu_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU is read at every look, as a user's session reads it."""
+    monkeypatch.setattr(cpuinfo, "get_cpu_info", READ_CPU)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_was_imported_is_no_garbage() -> None:
+    """A collection, of which a case asks for several, looks at what a test made and not at every class of torch."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

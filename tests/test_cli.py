@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from emobench import cli
 from emobench.cli import app
+from emobench.cli.options import Cases, spread
 from emobench.commands import listing
 from emobench.errors import FetchError, SpecError
 
@@ -64,7 +67,8 @@ def test_help_imports_nothing_of_ours_but_errors() -> None:
         "print(*sorted(name for name in sys.modules if name.startswith(('emobench', 'pydantic', 'rich', 'numpy'))))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[-1].split() == ["emobench", "emobench.cli", "emobench.errors"]
+    parts = [f"emobench.cli.{name}" for name in ("cases", "data", "options", "plans", "saved")]
+    assert result.stdout.splitlines()[-1].split() == ["emobench", "emobench.cli", *parts, "emobench.errors"]
 
 
 @pytest.mark.parametrize(
@@ -135,3 +139,18 @@ def test_the_console_script_prints_one_line(tmp_path: Path) -> None:
     assert result.stderr.count("\n") == 1
     assert "'profil'" in result.stderr
     assert "did you mean 'profile'?" in result.stderr
+
+
+def test_spread_gives_a_verb_the_options_of_its_bundles() -> None:
+    """A bundle's fields become options; those left out are not offered and have their default."""
+    given: list[Cases] = []
+
+    def verb(cases: Cases, word: Annotated[str, typer.Option()] = "a") -> None:
+        """Do it."""
+        given.append(cases)
+
+    app = typer.Typer()
+    app.command()(spread(verb, without={"seeds"}))
+    assert CliRunner().invoke(app, ["-k", "lora", "--set", "a=1", "--set", "b=2", "--word", "c"]).exit_code == 0
+    assert given == [Cases(select="lora", settings=["a=1", "b=2"])]
+    assert CliRunner().invoke(app, ["--seeds", "3"]).exit_code == 2

@@ -343,22 +343,29 @@ def test_what_a_machine_cannot_do_is_said_before_anything_starts() -> None:
         launching.check_machine(many.launch, many)
 
 
-def test_a_rank_dies_with_the_process_that_started_it() -> None:
-    """A run that is killed leaves no rank that goes on training."""
+def test_accelerates_launcher_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
+    """A case that is killed leaves no launcher, and so no ranks of it, that go on training."""
     if sys.platform != "linux":
         pytest.skip("only Linux' kernel ends a process with its parent")
-    child = "import time, emobench.one_rank as one; one.die_with_parent(); print('ready', flush=True); time.sleep(99)"
-    parent = (
-        "import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=subprocess.PIPE); "
-        "p.stdout.readline(); print(p.pid, flush=True); import time; time.sleep(99)"
+    place = tmp_path / "accelerate" / "commands"
+    place.mkdir(parents=True)
+    for folder in (place.parent, place):
+        (folder / "__init__.py").touch()
+    (place / "launch.py").write_text("import sys, time\nprint(*sys.argv[1:], flush=True)\ntime.sleep(99)\n")
+    code = (
+        "import os, subprocess, sys, time; from emobench.rank_processes import LAUNCHER; "
+        "p = subprocess.Popen([sys.executable, '-c', LAUNCHER, str(os.getpid()), 'told'], stdout=subprocess.PIPE); "
+        "print(p.pid, p.stdout.readline().decode().strip(), flush=True); time.sleep(99)"
     )
-    with subprocess.Popen([sys.executable, "-c", parent, child], stdout=subprocess.PIPE) as started:
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) as started:
         assert started.stdout is not None
-        rank = psutil.Process(int(started.stdout.readline()))
+        pid, told = started.stdout.readline().split()
+        assert told == b"told"
+        launcher = psutil.Process(int(pid))
         started.kill()
     with contextlib.suppress(psutil.NoSuchProcess):
-        rank.wait(10)
-    assert not rank.is_running() or rank.status() == psutil.STATUS_ZOMBIE
+        launcher.wait(10)
+    assert not launcher.is_running() or launcher.status() == psutil.STATUS_ZOMBIE
 
 
 def collected(*options: str) -> subprocess.CompletedProcess[str]:

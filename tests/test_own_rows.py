@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.hub_stand_in import HubStandIn
+
 ROOT = Path(__file__).parents[1]
 SMALL = "num_hidden_layers = 2, hidden_size = 64, intermediate_size = 96, vocab_size = 1000"
 SETTINGS = f"""
@@ -99,3 +101,35 @@ def test_random_weights_time_models_that_are_not_here(project: Path) -> None:
         assert not {"accuracy", "f1_macro", "validation_accuracy"} & set(record["metrics"])
         assert "artifacts" in record
         assert not record["artifacts"]
+
+
+def test_a_pinned_revision_is_what_is_downloaded_loaded_and_recorded(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``revision`` of a row reaches the hub, the loaded weights and the record: its commit, not that of ``main``."""
+    from transformers import AutoModelForCausalLM, logging
+
+    from emobench.catalogue.project import load_project
+    from emobench.models.architecture import row_config
+
+    logging.disable_progress_bar()
+    row = load_project(project).models["tiny-llama"]
+    AutoModelForCausalLM.from_config(row_config(row, None)).save_pretrained(tmp_path / "made")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()}
+    monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    settings = project / "emobench.toml"
+    before = settings.read_text()
+    with HubStandIn() as hub:
+        repo = hub.add("none/tiny-llama", files, kind="models")
+        repo.branches = {"v1"}
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        settings.write_text(before.replace('"none/tiny-llama"', '"none/tiny-llama"\nrevision = "v1"'))
+        try:
+            (found,) = run(
+                project, "-k", "inference and tiny-llama and b1 and not b16 and fp32 and cpu", "--emo-download"
+            )
+        finally:
+            settings.write_text(before)
+    assert found["extra_info"]["emobench"]["case"]["model_revision"] == repo.commit
+    assert any("/revision/v1" in path for _, path, _ in hub.requests)

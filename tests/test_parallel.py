@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from emobench.parallel import switch
@@ -113,7 +114,8 @@ def test_more_workers_than_cores_are_refused_or_marked(place: Path) -> None:
     """Two workers on one core end with exit code 4 and a line that says why; who insists has every record marked."""
     result = run(place, "-n", "2", "-k", "quick", cores=CORES[:1])
     assert result.returncode == pytest.ExitCode.USAGE_ERROR, result.stdout
-    assert "2 workers are too many to measure with; each needs a device of its own" in result.stdout
+    # Both workers are refused, and it is said once.
+    assert result.stdout.count("2 workers are too many to measure with; each needs a device of its own") == 1
     assert not saved(place)
     result = run(place, "-n", "2", "-k", "quick", "--emo-share-device", cores=CORES[:1])
     assert result.returncode == 0, result.stdout
@@ -177,6 +179,25 @@ def pytest_runtest_logfinish():
     if os.environ.get("KILL") and "PYTEST_XDIST_WORKER" not in os.environ:
         os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@needs_two_cores
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel ends a process with its parent")
+@pytest.mark.parametrize("isolated", [False, True])
+def test_nothing_of_a_killed_session_runs_on(place: Path, isolated: bool) -> None:
+    """SIGKILL of a session in mid-case ends its workers, and their cases' processes, before a resume could begin."""
+    options = ("-k", "quick", "-n", "2", *(["--emo-isolate"] if isolated else []))
+    started = command(*options)
+    own = environment(place, WAIT="4")
+    with subprocess.Popen(started, cwd=place, env=own, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (place / "waiting").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(family) >= 2 + isolated
+    _, alive = psutil.wait_procs(family, timeout=2)
+    assert [found for found in alive if found.status() != psutil.STATUS_ZOMBIE] == []
 
 
 @needs_two_cores

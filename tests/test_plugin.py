@@ -301,6 +301,7 @@ def test_block(case, model, precision, device, batch_size):
     assert journal.read_text().count('"finished"') == 2
 
 
+@pytest.mark.usefixtures("cpu_read_anew")
 def test_the_machine_looks_the_same_at_every_look(suite: pytest.Pytester) -> None:
     """The CPU's momentary clock is not saved: it would make every comparison warn of another machine."""
     run(suite, GOOD)

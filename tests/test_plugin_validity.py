@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -158,6 +156,8 @@ def test_sizes(case, model, precision, device, batch_size):
     (record,) = content(suite)["emobench"]["unmeasured"]
     assert record["status"] == "does_not_fit"
     assert record["reasons"] == ["MemoryError: no more", "largest batch that fitted: 8"]
+    fitted = record["metrics"]["largest_batch_fitted"]
+    assert (fitted["value"], fitted["unit"], fitted["better"]) == (8, "examples", "higher")
 
 
 def test_a_trace_lies_in_the_runs_folder(suite: pytest.Pytester) -> None:  # noqa: F811
@@ -245,19 +245,17 @@ def test_a_bad_list_is_one_line(suite: pytest.Pytester, option: str, message: st
     assert not saved(suite)
 
 
-def test_axes_asked_for_select_cases(request: pytest.FixtureRequest) -> None:
+def test_axes_asked_for_select_cases(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lists and the wide sweep are what is collected: ids carry batch, length and backend, and eager is not named."""
+    monkeypatch.chdir(request.config.rootpath)
 
     def ids(*options: str) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "benchmarks/test_inference.py", "--collect-only", "-q", *options]
-        found = subprocess.run(
-            [*command, "-k", "minilm and fp32 and cpu"],
-            capture_output=True,
-            text=True,
-            cwd=request.config.rootpath,
-            check=True,
-        )
-        return [line.partition("[")[2].rstrip("]") for line in found.stdout.splitlines() if "[" in line]
+        command = ["benchmarks/test_inference.py", "--collect-only", "-q", "-p", "no:cacheprovider", *options]
+        found = pytester.runpytest_inprocess(*command, "-k", "minilm and fp32 and cpu")
+        assert found.ret == pytest.ExitCode.OK
+        return [line.partition("[")[2].rstrip("]") for line in found.outlines if "[" in line]
 
     start = "all-minilm-l6-v2-fp32-cpu"
     assert ids("--emo-batch-sizes=2,1") == [f"{start}-b1", f"{start}-b2"]

@@ -132,18 +132,39 @@ def test_a_named_run_is_gone_on_with(suite: pytest.Pytester) -> None:
     run(suite, "pass", f"--emo-resume=results/runs/{name}").assert_outcomes(deselected=3)
 
 
-@pytest.mark.parametrize(
-    ("option", "text"),
-    [
-        ("--emo-resume", "*--emo-resume has nothing to go on with; *holds no run that ended; run without it*"),
-        ("--emo-resume=gone", "*--emo-resume=gone names no run; no folder of that name*"),
-    ],
-)
-def test_nothing_to_go_on_with_is_one_line(suite: pytest.Pytester, option: str, text: str) -> None:
-    """Without a run there is nothing to resume: exit code 4 and one line."""
-    result = run(suite, "pass", option)
+def test_a_run_that_is_named_must_be_there(suite: pytest.Pytester) -> None:
+    """Without a run of that name there is nothing to resume: exit code 4 and one line."""
+    result = run(suite, "pass", "--emo-resume=gone")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines([text])
+    result.stderr.fnmatch_lines(["*--emo-resume=gone names no run; no folder of that name*"])
+
+
+@pytest.mark.parametrize("begun", [None, b"", b'{"event": "head", "generation": 1, "ro'])
+def test_a_loop_that_resumes_may_begin_with_nothing(suite: pytest.Pytester, begun: bytes | None) -> None:
+    """Killed before its head was written, or never begun: a new run, which says so on the screen and in its facts."""
+    if begun is not None:
+        folder = run_folder.make(suite.path / "results")
+        (folder / "journal.jsonl").write_bytes(begun)
+    result = run(suite, BREAKS, "--emo-resume")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["--emo-resume: no run has begun in results/runs, so this is a new one"])
+    (first,) = saved(suite)
+    assert first.settings["resume"] == "no run had begun"
+    run(suite, "pass", "--emo-resume").assert_outcomes(passed=1, deselected=2)
+    assert "resume" not in saved(suite)[-1].settings
+
+
+def test_a_run_that_was_made_up_for_is_left_behind(suite: pytest.Pytester) -> None:
+    """An unfinished run counts no more where a later one finished all of its cases; one at other sizes did not."""
+    storage = suite.path / "results"
+    run(suite, "batch_size == 2 and pytest.exit('enough')", sizes="(1, 2)")
+    (old,) = storage.glob("runs/*")
+    run(suite, "pass", "--emo-set=prompt_tokens=17", sizes="(1, 2, 3)")
+    assert run_folder.find_unfinished(storage, run_folder.LATEST) == old
+    run(suite, "pass", sizes="(2, 3)")
+    assert run_folder.find_unfinished(storage, run_folder.LATEST) == old
+    run(suite, "pass", sizes="(1, 2, 3)")
+    assert run_folder.find_unfinished(storage, run_folder.LATEST) == storage / saved(suite)[-1].settings["folder"]
 
 
 def test_a_running_run_is_left_alone(suite: pytest.Pytester) -> None:
@@ -153,6 +174,10 @@ def test_a_running_run_is_left_alone(suite: pytest.Pytester) -> None:
     lock = run_folder.hold(folder)
     assert lock is not None
     result = run(suite, "pass", f"--emo-resume={folder.name}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*is still running; a process holds *"])
+    # The only run there is: another one beside it is not what was asked for.
+    result = run(suite, "pass", "--emo-resume")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*is still running; a process holds *"])
     lock.release()

@@ -21,6 +21,7 @@ from emobench.errors import ChangedAnswersError
 from emobench.estimate.flops import case_flops
 from emobench.evaluation.labels import Predictions
 from emobench.records.predictions import read_predictions
+from emobench.run_folder import ORIGINALS, forget_originals
 from emobench.specs import CaseSpec
 from tests.models.models_under_test import MINILM, two_layers
 
@@ -191,6 +192,47 @@ def test_a_whole_case(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     files = [tmp_path / case.artifacts[name] for name in ("predictions_seed0", "predictions_original_seed0")]
     tables = [read_predictions(file) for file in files]
     assert list(tables[0]["label"]) == list(tables[1]["label"]) == made.test.labels.tolist()
+
+
+def test_an_original_is_trained_once_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After another original needed its place, and in another process of the run, it comes back with its answers.
+
+    Other data, training settings or weights make another original; a half-written one is trained again.
+    """
+    sizes = {"train": 16, "validation": 8, "test": 12, "max_length": 8, "spread_limit": None, "max_steps": 2}
+    tiny = two_layers("all-minilm-l6-v2")
+    case_spec = spec("distill", profile="smoke", **sizes).model_copy(update={"model": tiny, "weights": "random"})
+    made = random_material(tiny, case_spec.profile)
+    monkeypatch.setattr(shrinking, "measure_alone", lambda *_, **__: {"load_seconds": 0.1})
+    trained: list[int] = []
+    from emobench.training import fit
+
+    real = fit.fit
+    monkeypatch.setattr(fit, "fit", lambda *a, **k: (trained.append(a[2].seed), real(*a, **k))[1])
+
+    def original(kept: dict[str, shrinking.Original], seed: int = 0) -> shrinking.Original:
+        case = a_case(tmp_path, case_spec.model_copy(update={"seeds": (seed,)}))
+        case._material = made
+        return shrinking.train_original(case, made, kept)
+
+    kept: dict[str, shrinking.Original] = {}
+    first = original(kept)
+    original(kept, seed=1)
+    assert len(kept) == 1
+    for known in (kept, {}):
+        again = original(known)
+        assert again.facts == first.facts
+        for name, tensor in first.loaded.model.state_dict().items():
+            assert (again.loaded.model.state_dict()[name] == tensor).all(), name
+        assert not any(part.requires_grad for part in again.loaded.model.parameters())
+    assert trained == [0, 1]
+    assert not [path for path in (tmp_path / ORIGINALS).iterdir() if path.name.startswith(".")]
+    for file in (tmp_path / ORIGINALS).glob("*/original.json"):
+        file.unlink()
+    original({})
+    assert trained == [0, 1, 0]
+    forget_originals(tmp_path)
+    assert not (tmp_path / ORIGINALS).exists()
 
 
 def test_the_estimate_knows_every_shrink_case() -> None:

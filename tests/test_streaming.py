@@ -20,7 +20,7 @@ from emobench.outcomes import Status
 from emobench.progress import Progress
 from emobench.records.predictions import read_predictions
 from emobench.specs import CaseSpec, DatasetSpec, ModelSpec
-from emobench.streaming import can_answer
+from emobench.streaming import can_answer, open_rows
 
 # Under pytest-xdist pytest-benchmark is off and warns of fixtures that timed nothing; a case measures without it then.
 pytestmark = pytest.mark.filterwarnings(
@@ -174,3 +174,58 @@ def test_other_classes_are_refused_before_anything_is_loaded(tmp_path: Path, ben
         run(tmp_path, benchmark, spec_of(model, own_rows(tmp_path)))
     assert benchmark.stats is None
     benchmark(lambda: np.zeros(1))
+
+
+def found_by(case: Case) -> dict[str, str]:
+    """Check to the problem that the case's record keeps."""
+    return {item["check"]: item["problem"] for item in case.details["preflight"]}
+
+
+def opened(folder: Path, benchmark: Any, spec: CaseSpec) -> Case:
+    progress = Progress(2)
+    case = Case(spec, benchmark, folder=folder, progress=progress)
+    try:
+        open_rows(case)
+    finally:
+        progress.close()
+    return case
+
+
+def test_data_is_checked_before_a_model_without_a_head_is_loaded(tmp_path: Path, benchmark: Any) -> None:
+    """Texts beyond the input and rows that training has seen but for their case are told of evaluations too."""
+    lines = [f"film {n} was {('awful', 'lovely')[n % 2]} {'and long ' * 20},{n % 2}" for n in range(60)]
+    lines += [line.upper() for line in lines]
+    named = [line[:-1] + ("negative", "positive")[int(line[-1])] for line in lines]
+    rows = own_rows(tmp_path)
+    (tmp_path / "own.csv").write_text("text,label\n" + "\n".join(named) + "\n")
+    spec = spec_of(MINILM, rows, profile={"max_length": 32, "train": 60, "validation": 10, "test": 40})
+    found = found_by(opened(tmp_path, benchmark, spec))
+    assert found["truncation"].startswith("100 % of the texts of own are longer than 32 tokens")
+    assert "differ from a training row in case" in found["leaks"]
+
+
+def test_texts_of_a_ready_classifier_are_sampled_and_checked(tmp_path: Path, benchmark: Any) -> None:
+    """Rows that are streamed are not read before; the first of them tell how long the texts are."""
+    lines = [f"film {n} {'was long and ' * 30},{('negative', 'positive')[n % 2]}" for n in range(40)]
+    rows = own_rows(tmp_path)
+    (tmp_path / "own.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    ready = MINILM.model_copy(update={"id": "ready", "labels": ("negative", "positive")})
+    case = opened(tmp_path, benchmark, spec_of(ready, rows, profile={"max_length": 64}))
+    assert found_by(case)["truncation"].startswith("100 % of the texts of own are longer than 64 tokens")
+    (told,) = (item for item in case.details["preflight"] if item["check"] == "truncation")
+    assert "of 40 sampled texts" in told["why"]
+
+
+def test_silenced_checks_of_data_stay_silent(tmp_path: Path, benchmark: Any) -> None:
+    """The switch that silences a check holds for evaluations."""
+    lines = [f"film {n} {'was long and ' * 30},{('negative', 'positive')[n % 2]}" for n in range(40)]
+    rows = own_rows(tmp_path)
+    (tmp_path / "own.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    progress = Progress(2)
+    spec = spec_of(MINILM, rows, profile={"max_length": 64})
+    case = Case(spec, benchmark, folder=tmp_path, progress=progress, silenced=frozenset({"truncation"}))
+    try:
+        open_rows(case)
+    finally:
+        progress.close()
+    assert "truncation" not in found_by(case)

@@ -77,12 +77,19 @@ def answer(sweep: Sweep, sources: Sequence[Source], *, target_seconds: float | N
         bottleneck=_bottleneck(sweep, best),
         accuracies=_accuracies(sweep, of_run),
         does_not_fit=tuple(level for level in sweep.levels if level.status is Status.DOES_NOT_FIT),
-        largest_fitted=max((level.batch_size for level in sweep.levels if level.status is Status.OK), default=None),
+        largest_fitted=_largest_fitted(sweep),
         invalid=tuple(level for level in sweep.levels if level.status is Status.INVALID),
         unfinished=tuple(
             level for level in sweep.levels if level.status not in (Status.OK, Status.DOES_NOT_FIT, Status.INVALID)
         ),
     )
+
+
+def _largest_fitted(sweep: Sweep) -> int | None:
+    """The largest batch that fitted: by its own record, or by that of one that did not."""
+    measured = [level.batch_size for level in sweep.levels if level.status is Status.OK]
+    said = [level.largest_fitted for level in sweep.levels if level.largest_fitted is not None]
+    return max([*measured, *said], default=None)
 
 
 def _throughput(level: Level) -> float:

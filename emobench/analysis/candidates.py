@@ -11,19 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from emobench.analysis.columns import Cases, Floats, Ints
 from emobench.analysis.rows import MEMORY
 from emobench.analysis.tradeoff import SCORED
 from emobench.errors import SpecError, unknown_name
 from emobench.outcomes import METRICS
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Texts = npt.NDArray[np.object_]
 
 TIMED = ("inference", "generation")
 """Kinds of case that measure what a deployed model costs."""
@@ -31,6 +27,7 @@ SERVED = frozenset(
     {
         MEMORY,
         *(name for name in METRICS if name.startswith(("latency_", "ttft_", "tpot_", "energy_"))),
+        "device_seconds",
         "samples_per_second",
         "tokens_per_second",
         "batches_per_second",
@@ -45,47 +42,6 @@ SERVED = frozenset(
     }
 )
 """Quantities of a deployed model: a scored case's are those of the timed case it is joined with, never its own."""
-
-
-class Columns(Protocol):
-    """What is read of a run's columns; the index of a saved run fits it as it is."""
-
-    @property
-    def id(self) -> Texts: ...
-    @property
-    def status(self) -> Texts: ...
-    @property
-    def kind(self) -> Texts: ...
-    @property
-    def model(self) -> Texts: ...
-    @property
-    def dataset(self) -> Texts: ...
-    @property
-    def precision(self) -> Texts: ...
-    @property
-    def device(self) -> Texts: ...
-    @property
-    def backend(self) -> Texts: ...
-    @property
-    def profile(self) -> Texts: ...
-    @property
-    def weights(self) -> Texts: ...
-    @property
-    def hardware(self) -> Texts: ...
-    @property
-    def batch_size(self) -> Ints: ...
-    @property
-    def length(self) -> Ints: ...
-    @property
-    def metrics(self) -> tuple[str, ...]: ...
-    @property
-    def better(self) -> Mapping[str, str]: ...
-    @property
-    def value(self) -> Floats: ...
-    @property
-    def low(self) -> Floats: ...
-    @property
-    def high(self) -> Floats: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +69,7 @@ class Candidates:
     """By quantity asked for."""
 
 
-def direction(columns: Columns, quantity: str) -> str:
+def direction(columns: Cases, quantity: str) -> str:
     """``higher`` or ``lower``, whichever is better.
 
     Raises:
@@ -134,7 +90,7 @@ def direction(columns: Columns, quantity: str) -> str:
     return found
 
 
-def candidate_groups(columns: Columns, quantities: Sequence[str], *, extra: Sequence[str] = ()) -> list[Candidates]:
+def candidate_groups(columns: Cases, quantities: Sequence[str], *, extra: Sequence[str] = ()) -> list[Candidates]:
     """The groups of cases that are ranked by ``quantities``, in the order of their first case.
 
     Where every quantity is one of a deployed model the candidates are the timed cases themselves, of one kind, batch
@@ -143,15 +99,19 @@ def candidate_groups(columns: Columns, quantities: Sequence[str], *, extra: Sequ
     scored = not set(quantities) <= SERVED
     kinds, axes = (SCORED, ("dataset",)) if scored else (TIMED, ("kind", "batch_size", "length"))
     rows = np.flatnonzero(np.isin(columns.kind.astype(str), kinds))
-    timed = _timed(columns) if scored else np.arange(len(columns.id))
+    timed = np.arange(len(columns.id))
+    if scored:
+        timed[rows] = _timed(columns, rows)
     sources = {name: _figures(columns, name) for name in (*quantities, *extra)}
-    groups: dict[tuple[str, ...], list[int]] = {}
-    keys = [getattr(columns, name) for name in (*axes, "profile", "weights")]
-    for row in rows.tolist():
-        groups.setdefault(tuple(str(key[row]) for key in keys), []).append(row)
+    shared = (*axes, "profile", "weights")
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row, key in zip(
+        rows.tolist(), zip(*(getattr(columns, name)[rows].tolist() for name in shared), strict=True), strict=True
+    ):
+        groups.setdefault(key, []).append(row)
     return [
         Candidates(
-            name=_name(dict(zip((*axes, "profile", "weights"), key, strict=True))),
+            name=_name(dict(zip(shared, map(str, key), strict=True))),
             rows=np.array(members),
             timed=timed[members],
             scored=scored,
@@ -173,7 +133,7 @@ def _name(axes: Mapping[str, str]) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _figures(columns: Columns, quantity: str) -> Figures:
+def _figures(columns: Cases, quantity: str) -> Figures:
     if quantity == MEMORY:
         device, host = (_figures(columns, name) for name in ("device_memory_peak_bytes", "host_memory_growth_bytes"))
         own = ~np.isnan(device.value)
@@ -196,15 +156,16 @@ def _taken(found: Figures, rows: Ints, sources: Ints) -> Figures:
     return Figures(value=value, low=low, high=high)
 
 
-def _timed(columns: Columns) -> Ints:
-    """For each case the row of the inference case that times its model; -1 where there is none."""
+def _timed(columns: Cases, members: Ints) -> Ints:
+    """For each case of the rows ``members`` the row of the inference case that times its model; -1 for none."""
     axes = (columns.model, columns.precision, columns.device, columns.backend, columns.weights, columns.hardware)
-    keys = list(zip(*(axis.tolist() for axis in axes), strict=True))
-    ok = columns.status == "ok"
-    rows = np.flatnonzero(ok & (columns.kind == "inference"))
+    rows = np.flatnonzero((columns.status == "ok") & (columns.kind == "inference"))
     batch, length = columns.batch_size[rows], columns.length[rows]
     # Written last, so it stays: the smallest batch, then the shortest input.
     order = rows[np.lexsort((-rows, -length, -batch))]
-    found = {keys[row]: row for row in order.tolist()}
-    shrunk = columns.kind == "shrink"
-    return np.array([-1 if skip else found.get(key, -1) for key, skip in zip(keys, shrunk, strict=True)], np.int64)
+    timed = zip(*(axis[order].tolist() for axis in axes), strict=True)
+    found = dict(zip(timed, order.tolist(), strict=True))
+    asked = zip(*(axis[members].tolist() for axis in axes), strict=True)
+    sources = np.fromiter((found.get(key, -1) for key in asked), np.int64, len(members))
+    sources[columns.kind[members] == "shrink"] = -1
+    return sources

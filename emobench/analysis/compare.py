@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from emobench.analysis.columns import Floats, Ints, Results, Texts
 from emobench.analysis.corrections import benjamini_hochberg, holm
 from emobench.analysis.estimates import (
     EXACT_HOW,
@@ -26,7 +27,7 @@ from emobench.analysis.estimates import (
     resampled,
     values_at,
 )
-from emobench.analysis.pairing import DOES_NOT_FIT, OK, Floats, Ints, Pairs, Results, Texts, pair
+from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, pair
 from emobench.analysis.significance import gate_decisions
 from emobench.errors import unknown_name
 from emobench.outcomes import METRICS

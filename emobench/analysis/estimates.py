@@ -17,9 +17,10 @@ import numpy.typing as npt
 from scipy.special import bdtr, ndtri
 
 from emobench.analysis.binary_scores import ClassCounts, binary_scores, class_bits, count_classes
+from emobench.analysis.columns import Floats, Ints, Predictions, Rounds, Scored, Texts
 from emobench.analysis.latency import CLEAR, FEWEST_ROUNDS, RUN_SPREAD, latency_ratio, order_rank
 from emobench.analysis.paired_scores import paired_score
-from emobench.analysis.pairing import Floats, Ints, Pairs, Predictions, Rounds, Scored, Texts
+from emobench.analysis.pairing import Pairs
 from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
 from emobench.analysis.resampling import SCORES
 from emobench.analysis.significance import paired_counts, scalar_difference

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from emobench.analysis.columns import Floats, Ints, Results
 from emobench.analysis.corrections import bonferroni_level
 from emobench.analysis.estimates import (
     Estimates,
@@ -26,7 +27,7 @@ from emobench.analysis.estimates import (
     resampled,
     values_at,
 )
-from emobench.analysis.pairing import DOES_NOT_FIT, OK, Floats, Ints, Pairs, Results, pair
+from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, pair
 from emobench.analysis.significance import gate_decisions
 from emobench.outcomes import METRICS
 

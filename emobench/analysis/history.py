@@ -1,11 +1,19 @@
-"""History: a metric of the same case on the same hardware over several runs. It judges no difference."""
+"""History: a metric of the same case on the same hardware over several runs. It judges no difference.
+
+A run comes in as its ok cases with the few metrics that are followed. Those of an earlier run are taken from its
+columns, so that twenty runs of thousands of cases are followed without parsing one of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from emobench.analysis.rows import Row, SavedRun, labels, weights
+import numpy as np
+
+from emobench.analysis.columns import Ints, Results, Texts
+from emobench.analysis.rows import NAMING, Row, SavedRun, labels, weights
 from emobench.analysis.sweep import Measured
 from emobench.outcomes import METRICS, Status
 
@@ -16,6 +24,27 @@ WATCHED = (
     "device_memory_peak_bytes",
     "host_memory_growth_bytes",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastCase:
+    """An ok case of one run."""
+
+    run: str
+    case: Mapping[str, Any]
+    """Its id and axes."""
+    same: tuple[str, ...]
+    """What is equal where it is the same case."""
+    values: Mapping[str, Measured]
+    """Of the metrics in :data:`WATCHED`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastRun:
+    """What the history keeps of one run."""
+
+    datetime: str
+    cases: tuple[PastCase, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,19 +81,85 @@ class HistoryPanel:
         return METRICS[self.metric].unit
 
 
-def history(runs: Mapping[str, SavedRun]) -> list[HistoryPanel]:
+def past_of_records(name: str, run: SavedRun, hardware: Callable[[Row], str]) -> PastRun:
+    """A run that was read as a whole; ``hardware`` gives a case's hardware class."""
+    rows = [Row(run=name, result=result) for result in run.records if result.status is Status.OK]
+    cases = tuple(
+        PastCase(
+            run=name,
+            case=row.case,
+            same=(row.id, str(row.case.get("profile") or ""), weights(row), hardware(row)),
+            values={metric: item for metric in WATCHED if (item := row.measured(metric))},
+        )
+        for row in rows
+    )
+    return PastRun(datetime=run.datetime, cases=cases)
+
+
+def past_of_columns(name: str, run: Results, clean: Callable[[str], str] = str) -> PastRun:
+    """A run of which the columns were read; ``clean`` takes out of a text what must not be shown."""
+    # What another plugin timed has no model.
+    rows = np.flatnonzero((run.status == "ok") & (run.model != ""))
+    axes = {axis: _column(getattr(run, axis)[rows], clean) for axis in ("id", "weights", *NAMING)}
+    same = zip(
+        axes["id"],
+        axes["profile"],
+        (text or "pretrained" for text in axes["weights"]),
+        _column(run.hardware[rows], clean),
+        strict=True,
+    )
+    # An axis that a case does not have is an empty text or 0 in the columns.
+    cases = [
+        {
+            axis: clean(value) if isinstance(value, str) else value
+            for axis, value in zip(axes, row, strict=True)
+            if value
+        }
+        for row in zip(*axes.values(), strict=True)
+    ]
+    return PastRun(
+        datetime=run.facts.datetime,
+        cases=tuple(
+            PastCase(run=name, case=case, same=key, values=values)
+            for case, key, values in zip(cases, same, _watched(run, rows.tolist()), strict=True)
+        ),
+    )
+
+
+def _column(values: Texts | Ints, clean: Callable[[str], str]) -> list[Any]:
+    """Plain values; each distinct text is cleaned once."""
+    found: list[Any] = values.tolist()
+    if values.dtype != object:
+        return found
+    known = {text: clean(text) for text in set(found)}
+    return [known[text] for text in found]
+
+
+def _watched(run: Results, rows: Sequence[int]) -> list[dict[str, Measured]]:
+    found: list[dict[str, Measured]] = [{} for _ in rows]
+    for metric in WATCHED:
+        if (at := run.column(metric)) is None:
+            continue
+        value, low, high = (part[:, at].tolist() for part in (run.value, run.low, run.high))
+        for entry, row in zip(found, rows, strict=True):
+            if value[row] == value[row]:
+                known = low[row] == low[row]
+                ends = (low[row], high[row]) if known else (None, None)
+                entry[metric] = Measured(value=value[row], low=ends[0], high=ends[1])
+    return found
+
+
+def history(runs: Mapping[str, PastRun]) -> list[HistoryPanel]:
     """A panel for each kind of case and metric that some case has an ok value of in at least two of the runs.
 
-    The same case is one of equal id, profile, weights and device name.
+    The same case is one of equal id, profile, weights and hardware class.
     """
     order = sorted(runs, key=lambda name: runs[name].datetime)
-    seen: dict[tuple[str, str, str, str], dict[int, Row]] = {}
+    seen: dict[tuple[str, ...], dict[int, PastCase]] = {}
     for index, name in enumerate(order):
-        for result in runs[name].records:
-            if result.status is Status.OK:
-                row = Row(run=name, result=result)
-                seen.setdefault(_same(row), {})[index] = row
-    kinds: dict[str, list[dict[int, Row]]] = {}
+        for case in runs[name].cases:
+            seen.setdefault(case.same, {})[index] = case
+    kinds: dict[str, list[dict[int, PastCase]]] = {}
     for found in seen.values():
         if len(found) > 1:
             kinds.setdefault(str(next(iter(found.values())).case.get("kind") or ""), []).append(found)
@@ -77,17 +172,13 @@ def history(runs: Mapping[str, SavedRun]) -> list[HistoryPanel]:
     ]
 
 
-def _same(row: Row) -> tuple[str, str, str, str]:
-    return row.id, str(row.case.get("profile")), weights(row), row.hardware
-
-
-def _lines(repeated: Sequence[dict[int, Row]], metric: str) -> list[Line]:
+def _lines(repeated: Sequence[dict[int, PastCase]], metric: str) -> list[Line]:
     """Lines of the cases that have the metric twice; a case is called the same in every metric of its kind."""
-    _, names = labels([next(iter(rows.values())) for rows in repeated])
+    _, names = labels([next(iter(cases.values())) for cases in repeated])
     lines = []
-    for rows, name in zip(repeated, names, strict=True):
-        points = [(index, item) for index, row in rows.items() if (item := row.measured(metric))]
+    for cases, name in zip(repeated, names, strict=True):
+        points = [(index, item) for index, case in cases.items() if (item := case.values.get(metric))]
         if len(points) > 1:
-            case = next(iter(rows.values()))
-            lines.append(Line(label=name or case.id, case_id=case.id, points=tuple(points)))
+            first = str(next(iter(cases.values())).case["id"])
+            lines.append(Line(label=name or first, case_id=first, points=tuple(points)))
     return sorted(lines, key=lambda line: -line.change)

@@ -25,13 +25,16 @@ logarithm where the score is), the scale between worst and best staying as it is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from emobench.analysis.candidates import SERVED, Candidates, Columns, Figures, candidate_groups, direction
+from emobench.analysis.candidates import SERVED, Candidates, Figures, candidate_groups, direction
+from emobench.analysis.columns import Cases, Floats, Ints
 from emobench.analysis.pareto import on_front
 from emobench.analysis.rows import MEMORY
 from emobench.analysis.scales import Scale, bars
@@ -39,8 +42,9 @@ from emobench.analysis.stability import Correct, drawn_scores, stability
 from emobench.analysis.tradeoff import LATENCY, QUALITY
 from emobench.errors import SpecError
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Interval = tuple[float, float | None, float | None]
+"""A value and the ends of its interval, None where there is none."""
+Entry = TypeVar("Entry")
 
 PRESETS: Mapping[str, Mapping[str, float]] = {
     "quality": {QUALITY: 0.7, LATENCY: 0.15, MEMORY: 0.15},
@@ -53,9 +57,10 @@ COSTS = (LATENCY, MEMORY, "energy_joules_per_sample", "cost_per_thousand_samples
 """What quality is set against for the Pareto front."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ranked:
-    """One case in the order."""
+class Ranked(NamedTuple):
+    """One case in the order. A named tuple, because there are as many as cases: a frozen dataclass takes five times as
+    long to make, more than all the rest of a ranking.
+    """
 
     row: int
     id: str
@@ -67,7 +72,7 @@ class Ranked:
     high: float
     parts: Mapping[str, float]
     """Metric to its normalized value, 0 to 1."""
-    values: Mapping[str, tuple[float, float | None, float | None]]
+    values: Mapping[str, Interval]
     """Metric to value and interval, the unweighted quantities of the front included."""
     timed: str
     """Id of the case that the figures of the deployed model come from; empty where none was needed or is its own."""
@@ -137,7 +142,7 @@ def parse_weights(texts: Sequence[str]) -> dict[str, float]:
 
 
 def rankings(
-    columns: Columns, weights: Mapping[str, float], *, correct: Correct | None = None, seed: int = 0
+    columns: Cases, weights: Mapping[str, float], *, correct: Correct | None = None, seed: int = 0
 ) -> list[Ranking]:
     """Rank every group of cases of a run; ``weights`` need not sum to 1.
 
@@ -169,7 +174,7 @@ def by_model(ranking: Ranking) -> tuple[tuple[Ranked, ...], Mapping[str, int]]:
 
 
 def _ranking(
-    columns: Columns,
+    columns: Cases,
     group: Candidates,
     weights: Mapping[str, float],
     better: Mapping[str, str],
@@ -183,34 +188,32 @@ def _ranking(
     parts = {name: scales[name].of_values(group.figures[name].value[at]) for name in weights}
     score = np.sum([weights[name] * parts[name] for name in weights], axis=0) if len(at) else np.zeros(0)
     below, above = bars(group.figures, at, scales, weights, score)
-    order = np.lexsort((columns.id[group.rows[at]].astype(str), -score))
+    order = _order(score, columns.id[group.rows[at]].tolist())
     ranks = shared_ranks(score[order], below[order], above[order])
     at, score, below, above = at[order], score[order], below[order], above[order]
     drawn, resampled = drawn_scores(group, at, scales, weights, correct, seed)
     keeps, first = stability(drawn, ranks)
     fronts, joint, in_joint = _fronts(group, at)
-    entries = {name: _entries(figures, at) for name, figures in group.figures.items()}
     rows, timed = group.rows[at], group.timed[at]
-    ranked = tuple(
-        Ranked(
-            row=int(row),
-            id=str(columns.id[row]),
-            model=str(columns.model[row]),
-            rank=int(ranks[place]),
-            score=float(score[place]),
-            low=float(score[place] - below[place]),
-            high=float(score[place] + above[place]),
-            parts={name: float(parts[name][order[place]]) for name in weights},
-            values={name: found for name, each in entries.items() if (found := each[place]) is not None},
-            timed=str(columns.id[timed[place]]) if timed[place] >= 0 and timed[place] != row else "",
-            batch=int(columns.batch_size[timed[place]]) if timed[place] >= 0 else 0,
-            fronts=tuple(name for name, members in fronts.items() if members[place]),
-            on_joint_front=bool(in_joint[place]),
-            keeps_rank=float(keeps[place]),
-            is_first=float(first[place]),
-        )
-        for place, row in enumerate(rows.tolist())
-    )
+    # Whole columns of plain Python values: numbers taken one by one from arrays cost several times as much.
+    fields: dict[str, Iterable[Any]] = {
+        "row": rows.tolist(),
+        "id": map(str, columns.id[rows].tolist()),
+        "model": map(str, columns.model[rows].tolist()),
+        "rank": ranks.tolist(),
+        "score": score.tolist(),
+        "low": (score - below).tolist(),
+        "high": (score + above).tolist(),
+        "parts": _mappings({name: parts[name][order].tolist() for name in weights}, len(at)),
+        "values": _mappings({name: _entries(figures, at) for name, figures in group.figures.items()}, len(at)),
+        "timed": map(str, np.where((timed >= 0) & (timed != rows), columns.id[timed], "").tolist()),
+        "batch": np.where(timed >= 0, columns.batch_size[timed], 0).tolist(),
+        "fronts": _members(fronts, len(at)),
+        "on_joint_front": in_joint.tolist(),
+        "keeps_rank": keeps.tolist(),
+        "is_first": first.tolist(),
+    }
+    ranked = tuple(map(Ranked._make, zip(*(fields[name] for name in Ranked._fields), strict=True)))
     return Ranking(
         name=group.name,
         weights=weights,
@@ -225,16 +228,56 @@ def _ranking(
     )
 
 
-def _entries(figures: Figures, at: Ints) -> list[tuple[float, float | None, float | None] | None]:
+def _order(score: Floats, ids: Sequence[str]) -> Ints:
+    """Places by descending score, equal ones by id."""
+    order = np.argsort(-score, kind="stable")
+    ordered = score[order]
+    if not (ordered[1:] < ordered[:-1]).all():
+        names = np.empty(len(ids), np.int64)
+        names[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+        order = np.lexsort((names, -score))
+    return order
+
+
+def _mappings(columns: Mapping[str, Sequence[Entry | None]], n: int) -> list[dict[str, Entry]]:
+    """One mapping a row from n rows of columns, without the names whose entry is None."""
+    held = {name: values for name, values in columns.items() if values.count(None) < n}
+    rows = zip(*held.values(), strict=True) if held else itertools.repeat((), n)
+    if any(None in values for values in held.values()):
+        return [{name: entry for name, entry in zip(held, row, strict=True) if entry is not None} for row in rows]
+    return [dict(zip(held, row, strict=True)) for row in rows]
+
+
+def _entries(figures: Figures, at: Ints) -> Sequence[Interval | None]:
     """Value and interval of each candidate; None where it has no value."""
-    values, lows, highs = (part[at].tolist() for part in (figures.value, figures.low, figures.high))
-    return [
-        None if value != value else (value, None if low != low else low, None if high != high else high)
-        for value, low, high in zip(values, lows, highs, strict=True)
-    ]
+    value, low, high = figures.value[at], figures.low[at], figures.high[at]
+    unknown = np.isnan(value)
+    if unknown.all():
+        return [None] * len(at)
+    found: list[Interval | None] = list(zip(value.tolist(), _or_none(low), _or_none(high), strict=True))
+    for place in np.flatnonzero(unknown).tolist():
+        found[place] = None
+    return found
 
 
-def _unranked(columns: Columns, group: Candidates, rest: Ints, weights: Mapping[str, float]) -> tuple[Unranked, ...]:
+def _or_none(values: Floats) -> list[float | None]:
+    """Plain numbers, None for NaN."""
+    found: list[float | None] = values.tolist()
+    for place in np.flatnonzero(np.isnan(values)).tolist():
+        found[place] = None
+    return found
+
+
+def _members(fronts: Mapping[str, npt.NDArray[np.bool_]], n: int) -> list[tuple[str, ...]]:
+    """Of each candidate the fronts it is on."""
+    found: list[tuple[str, ...]] = [()] * n
+    for name, members in fronts.items():
+        for place in np.flatnonzero(members).tolist():
+            found[place] += (name,)
+    return found
+
+
+def _unranked(columns: Cases, group: Candidates, rest: Ints, weights: Mapping[str, float]) -> tuple[Unranked, ...]:
     found = []
     for index in rest.tolist():
         row = int(group.rows[index])

@@ -39,6 +39,15 @@ class SavedRun(Protocol):
     def notes(self) -> Sequence[str]: ...
 
 
+class Named(Protocol):
+    """What a label is made of."""
+
+    @property
+    def run(self) -> str: ...
+    @property
+    def case(self) -> Mapping[str, Any]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One case of one run."""
@@ -126,7 +135,7 @@ def overlap(first: Measured, second: Measured) -> bool:
     return first.bounds[0] <= second.bounds[1] and second.bounds[0] <= first.bounds[1]
 
 
-def labels(rows: Sequence[Row]) -> tuple[str, list[str]]:
+def labels(rows: Sequence[Named]) -> tuple[str, list[str]]:
     """What all rows share, and for each what tells it from the others; the run where nothing else does."""
     if not rows:
         return "", []

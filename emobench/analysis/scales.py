@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emobench.analysis.candidates import Figures, Floats, Ints
+from emobench.analysis.candidates import Figures
+from emobench.analysis.columns import Floats, Ints
 from emobench.analysis.rows import MEMORY
 from emobench.outcomes import METRICS
 

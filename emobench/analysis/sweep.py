@@ -133,6 +133,8 @@ class Level:
     """Raw rounds that are kept."""
     peak_bytes: float | None = None
     """Memory reached, whatever the status: the device's peak, else the process's."""
+    largest_fitted: int | None = None
+    """Of a batch that did not fit: the largest that had fitted by then, as its record says."""
     verdict: Verdict | None = None
 
     def value(self, name: str) -> float | None:
@@ -203,6 +205,7 @@ def _metric(result: Result, name: str) -> Metric | None:
 
 def _level(result: Result, rounds: Sequence[float], *, memory: str) -> Level:
     peak = _metric(result, "device_memory_peak_bytes") or _metric(result, "host_memory_peak_bytes")
+    fitted = _metric(result, "largest_batch_fitted")
     return Level(
         batch_size=int(result.case["batch_size"]),
         case_id=str(result.case["id"]),
@@ -211,6 +214,7 @@ def _level(result: Result, rounds: Sequence[float], *, memory: str) -> Level:
         values=_values(result, rounds, memory=memory) if result.status is Status.OK else {},
         rounds=len(rounds),
         peak_bytes=None if peak is None else peak.value,
+        largest_fitted=None if fitted is None else int(fitted.value),
         verdict=_verdict(result),
     )
 

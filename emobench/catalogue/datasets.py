@@ -61,7 +61,7 @@ _ROWS = (
     DatasetSpec(
         id="yelp_polarity",
         title="Yelp business reviews, two classes",
-        license="other",
+        license="unknown",  # its card states none
         source="hub",
         location="fancyzhx/yelp_polarity",
         files={"train": "plain_text/train-*.parquet", "test": "plain_text/test-*.parquet"},

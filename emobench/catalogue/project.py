@@ -34,6 +34,9 @@ The file is read and checked here; data files and checkpoints it names are neith
     learning_rates = { full = 1e-4 }         # optional: what is not given is as in ``like``
     labels = ["no", "yes"]                   # only for a ready classifier, which is not trained again
 
+    [models.distilbert-base]                 # a built-in model or data set of a hub: its revision alone
+    revision = "12040accade4e8a0f71eabdb258fecc2e7e948be"
+
 In ``pyproject.toml`` the tables are ``[tool.emobench]``, ``[tool.emobench.datasets.tickets]`` and so on.
 """
 
@@ -53,6 +56,7 @@ from pydantic import Field, ValidationError
 from emobench import errors
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.models import MODELS
+from emobench.catalogue.pins import is_pin, pinned
 from emobench.catalogue.profiles import PROFILES, find_profile
 from emobench.catalogue.row_numbers import LARGEST, impossible
 from emobench.catalogue.toml_file import find_tables, shown
@@ -84,6 +88,7 @@ class Project:
     file: Path | None = None
     """The file that was read."""
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    """The user's own, and built-in ones at a revision of the user's."""
     datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the file sets, no more: ``profile`` (name), ``sizes`` (Profile fields), ``seeds`` (number), ``silence``
@@ -205,6 +210,8 @@ def find_overrides(pairs: Sequence[str], profile: Profile, train: TrainSettings)
 
 def _to_dataset(name: str, table: dict[str, Any], file: Path) -> DatasetSpec:
     where = f"datasets.{name}"
+    if name in DATASETS and is_pin(table):
+        return pinned(DATASETS[name], table["revision"], table=where, file=file)
     _check_id(name, DATASETS, file=file, table=where)
     row = _validated(_UserDataset, table, file=file, table=where)
     _check_labels(row, file=file, table=where)
@@ -254,6 +261,8 @@ def _check_labels(row: _UserDataset, *, file: Path, table: str) -> None:
 
 def _to_model(name: str, table: dict[str, Any], file: Path) -> ModelSpec:
     where = f"models.{name}"
+    if name in MODELS and is_pin(table):
+        return pinned(MODELS[name], table["revision"], table=where, file=file)
     _check_id(name, MODELS, file=file, table=where)
     row = _validated(_UserModel, table, file=file, table=where)
     _check_model(row, file=file, table=where)
@@ -340,7 +349,7 @@ def _check_id(name: str, known: Mapping[str, Spec], *, file: Path, table: str) -
         raise errors.SpecError(
             f"[{table}] of {file} uses the id of a built-in row",
             why="results under one id must mean one thing",
-            fix=f"take another id, for example {name}-own",
+            fix=f"take another id, for example {name}-own, or give revision alone",
         )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise errors.SpecError(

@@ -1,6 +1,6 @@
 """What ``emobench analyze`` does: finds the data and a tokenizer, asks every question in one pass, keeps the answer.
 
-Nothing is downloaded and no model is loaded.
+Nothing is downloaded unless that is asked for, and no model is loaded.
 """
 
 from __future__ import annotations
@@ -52,12 +52,14 @@ class AnalyzeOptions:
     contexts: Sequence[int] = ()
     language: bool = True
     cache: bool = True
+    download: bool = False
+    """Whether a data set that is not here is asked for from the hub."""
 
 
 def analysis_of(
-    options: AnalyzeOptions, place: Place, *, device: DeviceKind, say: Callable[[str], None]
+    options: AnalyzeOptions, place: Place, *, device: DeviceKind | None = None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The analysis with recommendations and a time estimate, as plain values.
+    """The analysis with recommendations and a time estimate on ``device``, else on the best here, as plain values.
 
     Raises:
         SpecError: an option that means nothing, or neither a path nor a data set.
@@ -68,6 +70,8 @@ def analysis_of(
     from emobench.data.document_sources import find_source
     from emobench.timing_plans import machine_rates
 
+    if options.download:
+        fetch_absent(options.given, place, say)
     source = find_source(
         options.given,
         place.datasets,
@@ -80,11 +84,35 @@ def analysis_of(
     found, origin = _kept_or_made(options, source, model, say)
     content = found.to_json()
     content["cache"] = origin
+    # Told here, because asking takes seconds in which nothing would be seen of the reading.
+    device = device or best_device()
     content["training_time"] = training_time(
         content["sections"]["lengths"], model, device, machine_rates(device, "fp32")
     )
     content["recommendations"] = recommendations(content["sections"], tokenizer=model.id, models=place.models)
     return content
+
+
+def fetch_absent(given: str, place: Place, say: Callable[[str], None]) -> None:
+    """Download the data set of this name where it is not here; a path that exists is left alone.
+
+    Raises:
+        SpecError: a row of the table that is not downloaded.
+        FetchError: no permission, no such data set, no file that can be read, or no connection.
+    """
+    from emobench.data.fetch import fetch_dataset
+    from emobench.data.hub_files import fetch_files, fetched_files, is_hub_name
+    from emobench.data.sources import is_here
+
+    if Path(given).expanduser().exists():
+        return
+    by_hub = {row.location: row for row in place.datasets.values() if row.source == "hub"}
+    row = place.datasets.get(given) or by_hub.get(given)
+    if row is not None:
+        if is_here(row) is not None:
+            fetch_dataset(row, progress=say)
+    elif is_hub_name(given) and fetched_files(given) is None:
+        fetch_files(given, progress=say)
 
 
 def _unit(name: str) -> Unit:
@@ -167,22 +195,24 @@ def _sha256(path: Path) -> str:
 def _made(
     options: AnalyzeOptions, source: Source, model: ModelSpec, sampler: Sampler, say: Callable[[str], None]
 ) -> Analysis:
+    from emobench.commands.reading_progress import ReadingProgress
     from emobench.data.analyze.core import analyze
     from emobench.data.analyze.lengths import TokenCounter
 
     sampled = sampler if options.sample < 100 else None
-    return analyze(
-        source,
-        passes=passes_for(options, source, model, sampled),
-        tokenizer=TokenCounter(load_backend(model)),
-        tokenizer_name=model.id,
-        sampler=sampled,
-        say=say,
-    )
+    with ReadingProgress(say) as progress:
+        return analyze(
+            source,
+            passes=passes_for(options, source, model, sampled),
+            tokenizer=TokenCounter(load_backend(model)),
+            tokenizer_name=model.id,
+            sampler=sampled,
+            watch=progress,
+        )
 
 
 def load_backend(model: ModelSpec) -> Tokenizer:
-    """What the model's own tokenizer counts with; torch is not imported for it."""
+    """What the model's own tokenizer counts with; no weights are loaded."""
     from transformers import AutoTokenizer
 
     from emobench.models.locate import locate
@@ -298,7 +328,7 @@ def show_analysis(
     from emobench.commands.place import find_place
     from emobench.reports.analysis_text import analysis_text
 
-    content = analysis_of(options, find_place(), device=best_device(), say=say)
+    content = analysis_of(options, find_place(), say=say)
     terminal = sys.stdout.isatty()
     width = min(120, max(60, shutil.get_terminal_size().columns)) if terminal else 80
     put(analysis_text(content, width=width, color=terminal))

@@ -12,13 +12,16 @@ from emobench.records.blessing import bless
 from emobench.records.store import find_run
 
 
-def bless_text(wanted: Sequence[str], name: str, place: Place, *, allow_incomplete: bool = False) -> str:
+def bless_text(
+    wanted: Sequence[str], name: str, place: Place, *, allow_incomplete: bool = False, cases: Sequence[str] = ()
+) -> str:
     """Make the named runs the baseline ``name``; return what was blessed and what that replaced.
 
-    A run is named as everywhere: by path, number, the start of its name, or ``latest``.
+    A run is named as everywhere: by path, number, the start of its name, or ``latest``. Predictions are kept of
+    ``cases``, of all where none is named.
 
     Raises:
-        SpecError: no such run, an impossible name, or a run given twice.
+        SpecError: no such run or case, an impossible name, or a run given twice.
         BrokenFileError: a run cannot be read.
         BaselineError: a run is incomplete or has no ok case.
     """
@@ -26,7 +29,7 @@ def bless_text(wanted: Sequence[str], name: str, place: Place, *, allow_incomple
     storage = place.root / "results"
     paths = [find_run(storage, run) for run in wanted]
     before = _before(name, storage)
-    bless(paths, name, storage, allow_incomplete=allow_incomplete)
+    bless(paths, name, storage, cases=cases, allow_incomplete=allow_incomplete)
     return "\n".join([*_lines(load_baseline(name, storage)), before])
 
 

@@ -7,7 +7,7 @@ and this machine's measured rates, so only for records of devices of this machin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -18,12 +18,21 @@ from pydantic import ValidationError
 from emobench.commands.place import Place, find_place
 from emobench.devices import absent_reason, find_device
 from emobench.errors import BrokenFileError, SpecError, UnsupportedError
-from emobench.estimate.calibration import FEWEST, Calibration, Correction, correction, save_calibration
+from emobench.estimate.calibration import (
+    FEWEST,
+    LARGEST,
+    Calibration,
+    Correction,
+    corrected,
+    correction,
+    save_calibration,
+    typical_error,
+)
 from emobench.estimate.time import Rates, case_seconds
 from emobench.files import write_bytes
 from emobench.outcomes import Status
 from emobench.records.record import Record
-from emobench.records.store import load_run, run_files
+from emobench.records.store import find_run, load_run, run_files
 from emobench.specs import CaseSpec, DeviceKind, MethodSpec, Precision, Profile, TrainSettings
 
 MEASURED_AS = MappingProxyType(
@@ -37,23 +46,27 @@ class Calibrated:
     """What calibrating gave."""
 
     found: tuple[Calibration, ...]
+    ratios: Mapping[str, Mapping[str, Sequence[float]]]
+    """Device to quantity and kind of work, as ``memory.train``, to measured over predicted of each record."""
     files: tuple[Path, ...]
     runs: int
     unreadable: tuple[str, ...]
     """Runs that were left out, with the reason."""
 
 
-def calibrate(place: Place) -> Calibrated:
-    """Compare predictions with measurements over all saved runs, and keep the corrections of each device.
+def calibrate(place: Place, names: Sequence[str] = ()) -> Calibrated:
+    """Compare predictions with measurements over saved runs, and keep the corrections of each device.
+
+    ``names`` are runs as other verbs take them, or folders of saved runs; without any, all runs of the project count.
 
     Raises:
-        SpecError: no saved run has a case to learn from.
+        SpecError: there is no such run, or no saved run has a case to learn from.
     """
     storage = place.root / "results"
     ratios: dict[str, dict[str, list[float]]] = {}
     runs, unreadable = 0, []
     rates = _Rates()
-    for path in run_files(storage):
+    for path in _files(names, storage):
         try:
             records = load_run(path).records
         except BrokenFileError as error:
@@ -69,7 +82,7 @@ def calibrate(place: Place) -> Calibrated:
     if not ratios:
         raise SpecError(
             "there is nothing to calibrate with",
-            why=f"{storage} holds no run with an ok case that has a prediction",
+            why=f"{', '.join(names) or storage} {'have' if len(names) > 1 else 'has'} no ok case with a prediction",
             fix="make one: pytest benchmarks",
         )
     found = tuple(
@@ -78,10 +91,28 @@ def calibrate(place: Place) -> Calibrated:
     )
     return Calibrated(
         found=found,
+        ratios=ratios,
         files=tuple(save_calibration(item) for item in found),
         runs=runs,
         unreadable=tuple(unreadable),
     )
+
+
+def _files(names: Sequence[str], storage: Path) -> list[Path]:
+    """The saved runs of these names and folders, each once."""
+    if not names:
+        return run_files(storage)
+    found: list[Path] = []
+    for name in names:
+        files = run_files(Path(name)) if Path(name).is_dir() else [find_run(storage, name)]
+        if not files:
+            raise SpecError(
+                f"folder {name} holds no saved run",
+                why="runs are saved as 0001_NAME.json in it or in folders below it",
+                fix=f"name a folder such as {storage}, or a run of emobench runs",
+            )
+        found += files
+    return list({path.resolve(): path for path in found}.values())
 
 
 def _memory(record: Record) -> Iterator[tuple[str, float]]:
@@ -163,13 +194,13 @@ def spec_of(record: Record, place: Place) -> CaseSpec | None:
         return None
 
 
-def calibrate_project(json_file: Path | None = None) -> str:
-    """Calibrate with the runs of the project around the working folder; the text, and the same as JSON where asked.
+def calibrate_project(names: Sequence[str] = (), json_file: Path | None = None) -> str:
+    """Calibrate with runs of the project around the working folder; the text, and the same as JSON where asked.
 
     Raises:
         SpecError: see :func:`calibrate`; also a path that cannot be written.
     """
-    made = calibrate(find_place())
+    made = calibrate(find_place(), names)
     if json_file is not None:
         try:
             write_bytes(json_file, (json.dumps(as_json(made), indent=2) + "\n").encode())
@@ -181,28 +212,49 @@ def calibrate_project(json_file: Path | None = None) -> str:
 
 
 def calibrated_text(made: Calibrated) -> str:
-    """What was found, a line for each quantity and kind of work."""
-    lines = [f"{made.runs} runs read"]
+    """What was found, a block for each device and in it one for each quantity and kind of work."""
+    lines = [f"{made.runs} run{'' if made.runs == 1 else 's'} read"]
     lines += [f"  left out: {text}" for text in made.unreadable]
     for item, file in zip(made.found, made.files, strict=True):
-        lines.append(f"{item.device}: corrections are kept in {file}")
-        lines += [f"  {text}" for text in _lines(item.corrections.items())]
+        lines += ["", item.device or "unnamed device"]
+        for name, found in item.corrections.items():
+            lines += [f"  {text}" for text in _lines(name, found, made.ratios[item.device][name])]
+        lines.append(f"  kept in {file}")
     return "\n".join(lines)
 
 
-def _lines(corrections: Iterable[tuple[str, Correction]]) -> Iterator[str]:
-    for name, found in corrections:
-        quantity, _, work = name.partition(".")
-        told = f"half of {found.records} records within {100 * (found.spread - 1):.0f} %"
-        if not found.used:
-            told += f"; not used, fewer than {FEWEST} records" if found.records < FEWEST else "; not used, too far off"
-        yield f"{quantity} of {work}: measured is {found.factor:.2f} of predicted, {told}"
+def _lines(name: str, found: Correction, ratios: Sequence[float]) -> Iterator[str]:
+    quantity, _, work = name.partition(".")
+    records = f"{found.records} record{'' if found.records == 1 else 's'}"
+    yield f"{quantity} of {work}, {records}: measured is {found.factor:.2f} of predicted, {_off(ratios)}"
+    if found.used:
+        left = corrected(ratios)
+        middle = correction(left).factor
+        yield f"  corrected by the other records: measured is {middle:.2f} of predicted, {_off(left)}"
+    elif found.records < FEWEST:
+        yield f"  not corrected: {FEWEST} records are the fewest that a factor is taken from"
+    else:
+        yield f"  not corrected: beyond {LARGEST:g} times, what was measured is not what was predicted"
+
+
+def _off(ratios: Sequence[float]) -> str:
+    return f"half of them within {100 * typical_error(ratios):.0f} % of it"
 
 
 def as_json(made: Calibrated) -> dict[str, Any]:
-    """The corrections as plain values."""
+    """The corrections as plain values, with the middle ratio and the typical error before and after."""
     return {
-        item.device: {name: {"factor": c.factor, "spread": c.spread, "records": c.records} for name, c in named}
+        item.device: {
+            name: {
+                "factor": c.factor,
+                "spread": c.spread,
+                "records": c.records,
+                "used": c.used,
+                "error_before": typical_error(ratios),
+                "error_after": typical_error(corrected(ratios) if c.used else ratios),
+            }
+            for name, c in item.corrections.items()
+            for ratios in [made.ratios[item.device][name]]
+        }
         for item in made.found
-        for named in [item.corrections.items()]
     }

@@ -1,4 +1,4 @@
-"""``emobench check``: the cases that ``run`` would take, what preflight says of each, and safe fixes put into the file.
+"""``emobench check``: the cases that ``run`` would take, and what preflight says of each.
 
 The cases come from pytest's own collection, so that they are the same as those of a run. Nothing is run.
 """
@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emobench.commands.expecting import Expected, expected_lines, expected_times
 from emobench.commands.place import BENCHMARKS, find_benchmarks, find_place
@@ -86,6 +86,10 @@ class Checked:
     findings: tuple[Finding, ...]
     times: tuple[Expected, ...] = ()
     """Of the checked cases that a run would take, where it is known."""
+    specs: tuple[CaseSpec, ...] = ()
+    """All that were selected, those of devices that are not here among them."""
+    whole: bool = False
+    """Whether the command line selected nothing: these are all cases that the project's file picks."""
 
     @property
     def stops(self) -> bool:
@@ -139,6 +143,8 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
         skips=tuple(skip for skip in collected.skips if skip.case_id in kept),
         findings=tuple(findings),
         times=tuple(expected_times(taken, profiles.mean_length)),
+        specs=tuple(collected.specs),
+        whole=not (options.select or options.mark or options.extra),
     )
 
 
@@ -191,14 +197,16 @@ def check_text(checked: Checked) -> str:
 
 
 def write_json(path: Path, checked: Checked) -> None:
-    """Write every finding of every case.
+    """Write every finding of every case; ``cases`` are what a run would take, ``skipped`` what it leaves out and why.
 
     Raises:
         SpecError: the path cannot be written.
     """
+    skipped = {skip.case_id: {"reason": skip.reason, "fix": skip.fix} for skip in checked.skips}
     content = {
         "schema": SCHEMA,
-        "cases": list(checked.cases),
+        "cases": [name for name in checked.cases if name not in skipped],
+        "skipped": skipped,
         "elsewhere": checked.elsewhere,
         "worst": worst(checked.findings),
         "findings": [item.as_dict() for item in checked.findings],
@@ -211,40 +219,3 @@ def write_json(path: Path, checked: Checked) -> None:
         write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise SpecError(f"--json: {path} cannot be written", why=str(error), fix="name another place") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fixed:
-    """What became of the safe fixes."""
-
-    text: str
-    changed: bool
-
-
-def fix_project(checked: Checked, *, given: Sequence[str] = ()) -> Fixed:
-    """Put the safe fixes of the findings into the project's file, which is made where there is none.
-
-    ``given`` are ``key=value`` settings of the command line, which win over the file: their keys are left alone.
-    """
-    from emobench.commands.settings_file import change_train
-
-    place = find_place(find_benchmarks())
-    kept = {pair.partition("=")[0].strip() for pair in given}
-    changes = {key: value for key, value in safe_changes(checked.findings).items() if key not in kept}
-    if not changes:
-        return Fixed(text="no safe fix to apply: what is left changes results, and is yours to choose", changed=False)
-    file = place.project.file or place.root / "emobench.toml"
-    diff = change_train(file, changes)
-    told = ", ".join(f"{key} = {str(value).lower()}" for key, value in changes.items())
-    return Fixed(text=f"applied to {file.name}, for every case of the project: {told}\n{diff}", changed=True)
-
-
-def safe_changes(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The first safe fix of each finding, together: the smallest number, and true over false."""
-    found: dict[str, Any] = {}
-    for finding in findings:
-        first = next((fix for fix in finding.fixes if fix.safe), None)
-        for key, value in (first.changes if first is not None else {}).items():
-            old = found.get(key, value)
-            found[key] = (old or value) if isinstance(value, bool) else min(old, value)
-    return found

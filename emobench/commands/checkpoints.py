@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emobench.catalogue.combinations import QUANTIZED
+from emobench.catalogue.models import MODELS
 from emobench.commands.place import Place
 from emobench.errors import BrokenFileError, SpecError, UnsupportedError
 from emobench.specs import DeviceKind, LoraTargets, ModelSpec, Precision
@@ -198,7 +199,7 @@ def _open_row(text: str, place: Place, precision: Precision | None) -> Checkpoin
     folder = locate(row).path
     found = _open_classifier(text, folder, precision)
     # What the user wrote counts; a built-in row only holds places for names its repository knows.
-    names = row.labels if row.id in place.project.models or _are_generic(found.class_names) else found.class_names
+    names = row.labels if row.id not in MODELS or _are_generic(found.class_names) else found.class_names
     if len(names) != len(found.class_names):
         raise SpecError(
             f"the row of {row.id!r} names {len(names)} classes",

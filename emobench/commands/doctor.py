@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, get_args
 
 from emobench import __version__
 from emobench.catalogue.combinations import PRECISIONS, rows
-from emobench.catalogue.datasets import RANDOM_TOKENS
+from emobench.catalogue.datasets import DATASETS, RANDOM_TOKENS
+from emobench.catalogue.models import MODELS
 from emobench.commands.listing import here_text, why_absent
 from emobench.commands.place import Place, find_benchmarks
 from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes
@@ -245,8 +246,11 @@ def _lack(need: Requirement) -> str | None:
 def _settings_text(place: Place) -> str:
     if place.project.file is None:
         return "no emobench.toml and no [tool.emobench] here"
-    added = ", ".join([*place.project.models, *place.project.datasets])
-    return f"{_short(place.project.file)}{f', adds {added}' if added else ''}"
+    rows = [*place.project.models, *place.project.datasets]
+    added = ", ".join(name for name in rows if name not in MODELS and name not in DATASETS)
+    fixed = ", ".join(name for name in rows if name in MODELS or name in DATASETS)
+    said = [f"adds {added}" if added else "", f"pins {fixed}" if fixed else ""]
+    return ", ".join([_short(place.project.file), *filter(None, said)])
 
 
 def _here_lines(title: str, found: Sequence[ModelSpec] | Sequence[DatasetSpec]) -> list[str]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from emobench.catalogue.pins import pinning_lines
 from emobench.commands.place import Place
 from emobench.errors import SpecError, unknown_name
 from emobench.specs import DatasetSpec, ModelSpec
@@ -33,9 +34,28 @@ def fetch_all(
     for row in rows:
         wanted = row if revision is None else row.model_copy(update={"revision": revision})
         folder = _fetch(wanted, from_file=from_file, endpoint=endpoint, say=say)
-        say(f"{row.id}: revision {json.loads((folder / _RECORD).read_bytes())['commit']} is in {folder}")
-        if wanted.revision != row.revision:
-            say(f"{row.id}: cases take revision {row.revision!r}; for this one, name it in a row of emobench.toml")
+        commit = str(json.loads((folder / _RECORD).read_bytes())["commit"])
+        say(f"{row.id}: revision {commit} is in {folder}")
+        if row.revision != commit:
+            for line in _how_to_pin(row, commit, place):
+                say(line)
+
+
+def _how_to_pin(row: ModelSpec | DatasetSpec, commit: str, place: Place) -> list[str]:
+    """What cases take now, and lines to copy that make them take this commit; none for what has no revisions."""
+    lines = pinning_lines(row, commit)
+    if not lines:
+        return []
+    packaged = row.packaged if isinstance(row, ModelSpec) else None
+    taken = f"revision {row.revision!r}" if packaged is None else f"the package {packaged.package!r}, where it is"
+    file = (place.project.file or place.root / "emobench.toml").name
+    if file == "pyproject.toml":
+        lines[0] = lines[0].replace("[", "[tool.emobench.", 1)
+    if row.id in place.project.models or row.id in place.project.datasets:
+        # The table is there: a second one would not be TOML.
+        table, *lines = lines
+        return [f"{row.id}: cases take {taken}; for this commit set in {table} of {file}:", *lines]
+    return [f"{row.id}: cases take {taken}; for this commit put into {file}:", *lines]
 
 
 def find_row(name: str, place: Place) -> ModelSpec | DatasetSpec:

@@ -318,7 +318,12 @@ def _final_check(walk: Walk, plan: Plan, place: Place) -> Sequence[UnsupportedEr
     case, storage = plan.chosen, place.root / "results"
     machine = machine_of(case.device, storage=storage)
     tried = {name: probe.ok for name, probe in plan.hardware.probes.items()}
-    findings = preflight(case, storage=storage, machine=machine and replace(machine, precisions=tried))
+    findings = preflight(
+        case,
+        storage=storage,
+        silenced=find_silenced(place.project.settings.get("silence", ())),
+        machine=machine and replace(machine, precisions=tried),
+    )
     for found in findings:
         walk.say(f"{found.level}: {found.problem}; {found.why}")
         for fix in found.fixes:

@@ -45,9 +45,11 @@ def merge_runs(
             why="a file and a folder, or two files, are of one run",
             fix="name each run once",
         )
-    if len(sources) < 2:
+    if len(sources) < 2 and not any(source.is_shard for source in sources):
         raise SpecError(
-            f"{len(sources)} run is nothing to merge", why="a merge takes two or more", fix="name all shards"
+            f"{len(sources)} run is nothing to merge",
+            why="a merge takes two or more, or a shard, whose missing parts it shows",
+            fix="name all runs",
         )
     into = make(storage)
     try:
@@ -71,7 +73,10 @@ def _lines(merged: object, runs: int) -> list[str]:
 
     assert isinstance(merged, Merged)
     counts = ", ".join(f"{count} {status}" for status, count in sorted(merged.statuses.items()))
-    lines = [f"merged {runs} runs into {merged.path}: {merged.cases} cases ({counts})", *merged.notes]
+    lines = [
+        f"merged {runs} run{'s' if runs > 1 else ''} into {merged.path}: {merged.cases} cases ({counts})",
+        *merged.notes,
+    ]
     if merged.missing:
         shown = ", ".join(merged.missing[:SHOWN_AT_MOST])
         more = len(merged.missing) - SHOWN_AT_MOST

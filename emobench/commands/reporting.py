@@ -13,6 +13,7 @@ from emobench.errors import BrokenFileError, SpecError
 
 if TYPE_CHECKING:
     from emobench.analysis.sweep import Source
+    from emobench.records.index import RunIndex
     from emobench.records.store import Run
 
 HISTORY = 20
@@ -105,11 +106,13 @@ def _beside(paths: Sequence[Path], most: int) -> list[Path]:
     return found[-most:] if most > 0 else []
 
 
-def _earlier(paths: Sequence[Path], names: Sequence[str]) -> tuple[dict[str, Run], list[str]]:
+def _earlier(paths: Sequence[Path], names: Sequence[str]) -> tuple[dict[str, RunIndex], list[str]]:
+    from emobench.records.index import read_index
+
     found, notes = {}, []
     for path, name in zip(paths, names, strict=True):
         try:
-            found[name] = _load(path)
+            found[name] = read_index(path)
         except BrokenFileError as error:
             notes.append(f"run {name} is not in the history: {error.why}")
     return found, notes

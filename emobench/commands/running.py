@@ -37,6 +37,8 @@ class RunOptions:
     download: bool = False
     settings: Sequence[str] = ()
     """``key=value`` each."""
+    silence: Sequence[str] = ()
+    """Names of preflight checks that are not asked."""
 
     def arguments(self) -> list[str]:
         """The same for the pytest plugin."""
@@ -45,7 +47,8 @@ class RunOptions:
         found += [f"--emo-weights={self.weights}"] if self.weights is not None else []
         found += ["--emo-slow"] if self.slow else []
         found += ["--emo-download"] if self.download else []
-        return found + [f"--emo-set={pair}" for pair in self.settings]
+        found += [f"--emo-set={pair}" for pair in self.settings]
+        return found + [f"--emo-silence={name}" for name in self.silence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,8 +260,10 @@ def check_options(options: RunOptions, place: Place) -> None:
     """Refuse a wrong option here, in one line, instead of in pytest."""
     from emobench.catalogue.profiles import find_profile
     from emobench.catalogue.project import find_overrides
+    from emobench.preflight.findings import find_silenced
     from emobench.specs import TrainSettings, Weights
 
+    find_silenced(options.silence)
     profile = find_profile(options.profile or place.project.settings.get("profile") or "quick")
     find_overrides(options.settings, *place.project.applied(profile, TrainSettings()))
     if options.weights is not None and options.weights not in get_args(Weights):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emobench.data.file_rows import JSON_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES, kind_of, peek, suffix_of
+from emobench.data.hub_files import fetched_files, is_hub_name
 from emobench.data.sources import find_files
 from emobench.data.tables import missing_column
 from emobench.data.text_columns import guess_label, guess_text
@@ -117,7 +118,7 @@ def find_source(
         by_hub = {row.location: row for row in datasets.values() if row.source == "hub"}
         row = datasets.get(given) or by_hub.get(given)
         if row is None:
-            raise _nothing_there(given, datasets)
+            return _hub_source(given, datasets, text=text, label=label, encoding=encoding or "utf-8", unit=unit)
         return _dataset_source(row, text=text, label=label, encoding=encoding)
     chosen = encoding or "utf-8"
     if path.is_dir():
@@ -154,13 +155,31 @@ def _dataset_source(spec: DatasetSpec, *, text: Sequence[str], label: str | None
     )
 
 
+def _hub_source(
+    given: str,
+    datasets: Mapping[str, DatasetSpec],
+    *,
+    text: Sequence[str],
+    label: str | None,
+    encoding: str,
+    unit: Unit,
+) -> Source:
+    """What was fetched of a hub data set that has no row in the table."""
+    fetched = fetched_files(given) if is_hub_name(given) else None
+    if fetched is None:
+        raise _nothing_there(given, datasets)
+    root, files = fetched
+    source = Source(name=given, files=files, root=root, dataset=given, encoding=encoding, unit=unit)
+    return _with_columns(source, text, label)
+
+
 def _nothing_there(given: str, datasets: Mapping[str, DatasetSpec]) -> SpecError | NotOnMachineError:
     guess = nearest(given, datasets)
-    if given.count("/") == 1 and not given.startswith((".", "/", "~")) and not Path(given).suffix:
+    if is_hub_name(given) and kind_of(Path(given)) is None:
         return NotOnMachineError(
             f"{given!r} is neither a file nor a data set of the table",
-            why="nothing is downloaded here, and emobench fetch knows the data sets of the table only",
-            fix="download its files and name their folder, or take one of emobench datasets",
+            why="if it is one of the hub, no whole download of it is in the cache, and none is made unasked",
+            fix=f"run: emobench analyze {given} --download, or take one of emobench datasets",
         )
     return SpecError(
         f"{given!r} is neither a file, nor a folder, nor a data set",

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from emobench.data.file_rows import kind_of, lines_of, rows_of
-from emobench.data.row_words import MAX_ROW_BYTES
+from emobench.data.row_words import MAX_ROW_BYTES, Fault, Position, wrong_encoding
 from emobench.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ MAX_FILE_DOCUMENT_BYTES = 1 << 20
 """A file of a text folder up to this size is one document; of a larger one every line is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One text as its file has it."""
+class Document(NamedTuple):
+    """One text as its file has it; made by the million, and a tuple is made in half the time of a dataclass."""
 
     text: str
     label: str | None
@@ -74,6 +73,14 @@ class Documents:
         self.units: Counter[str] = Counter()
         """Documents by what one is: ``row``, ``line`` or ``file``."""
         self.broken_files = 0
+        self.size_bytes = sum(path.stat().st_size for path in source.files if path.is_file())
+        """Bytes of all files on disk."""
+        self._passed = 0
+        self._position = Position()
+
+    def bytes_read(self) -> int:
+        """How many of them were read so far; may be asked from another thread than reads."""
+        return min(self.size_bytes, self._passed + self._position.bytes_read())
 
     def __iter__(self) -> Iterator[list[Document]]:
         """Read all files from the beginning; may be called once.
@@ -85,6 +92,7 @@ class Documents:
         characters = 0
         first_error: DataError | None = None
         for path in self.source.files:
+            self._position = Position()
             found = self._documents(path)
             while True:
                 try:
@@ -105,6 +113,8 @@ class Documents:
                     self.given += len(batch)
                     yield batch
                     batch, characters = [], 0
+            self._position = Position()
+            self._passed += path.stat().st_size if path.is_file() else 0
         if batch:
             self.given += len(batch)
             yield batch
@@ -129,6 +139,13 @@ class Documents:
         name = self.source.name
         if self.faults.count:
             place, why = self.faults.shown[0]
+            encoding = self.source.encoding
+            if all(reason.endswith(wrong_encoding(encoding)) for _, reason in self.faults.shown):
+                return DataError(
+                    f"{Path(name).name} is not {encoding} text",
+                    why=f"{self.faults.count} places are faulty, the first is {place}: {why}",
+                    fix="name its encoding with --encoding, such as cp1252 or latin-1, or save it as UTF-8",
+                )
             return DataError(
                 f"{name}: not one document could be read",
                 why=f"{self.faults.count} places are faulty, the first is {place}: {why}",
@@ -159,13 +176,14 @@ class Documents:
         wheres = list(source.where.values())
         label_map = source.label_map
         add = self.faults.add
-        rows = rows_of(path, columns, encoding=source.encoding, fault=lambda row, why: add(f"{name}:{row}", why))
+        fault: Fault = lambda row, why: add(f"{name}:{row}", why)  # noqa: E731 # for each row that cannot be read
+        rows = rows_of(path, columns, encoding=source.encoding, fault=fault, position=self._position)
         for number, cells in rows:
             if wheres and [plain(cell) for cell in cells[width + has_label :]] != wheres:
                 continue
             place = f"{name}:{number}"
             try:
-                text = text_of(cells[0]) if single else joined(source.text, cells[:width])
+                text = text_of(cells[0]) if single else joined(cells[:width])
             except ValueError as error:
                 add(place, str(error))
                 continue
@@ -191,7 +209,8 @@ class Documents:
             unit = source.unit
         limit = MAX_ROW_BYTES if unit == "file" else None
         add = self.faults.add
-        lines = lines_of(path, encoding=source.encoding, whole=limit, fault=lambda row, why: add(f"{name}:{row}", why))
+        fault: Fault = lambda row, why: add(f"{name}:{row}", why)  # noqa: E731 # for each line that cannot be read
+        lines = lines_of(path, encoding=source.encoding, whole=limit, fault=fault, position=self._position)
         for number, text in lines:
             place = name if unit == "file" else f"{name}:{number}"
             try:
@@ -242,7 +261,7 @@ def text_of(value: object) -> str:
     raise ValueError(f"the text is a {type(value).__name__}: {str(value)[:40]!r}")
 
 
-def joined(names: Sequence[str], cells: Sequence[object]) -> str:
+def joined(cells: Sequence[object]) -> str:
     """Several columns as one text: those that hold something, joined by line breaks; errors as in text_of."""
     text = "\n".join(part for part in map(text_of, cells) if part)
     check_text(text)

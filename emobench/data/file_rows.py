@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from emobench.data import csv_rows, json_rows, parquet_rows
-from emobench.data.row_words import Fault, decoded, is_ascii_compatible, too_long
+from emobench.data.row_words import Fault, Position, decoded, is_ascii_compatible, too_long, wrong_encoding
 from emobench.errors import DataError
 
 TABLE_SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet"}
@@ -55,6 +55,11 @@ def peek(path: Path, *, encoding: str) -> dict[str, list[object]]:
     Raises:
         DataError: the file is empty, binary or not what its ending says.
     """
+    faults: list[str] = []
+
+    def fault(row: int, why: str) -> None:
+        faults.append(f"row {row}: {why}")
+
     with _opened(path, encoding) as stream:
         kind = kind_of(path)
         if kind == "Parquet":
@@ -62,24 +67,37 @@ def peek(path: Path, *, encoding: str) -> dict[str, list[object]]:
         if kind in ("CSV", "TSV"):
             separator = _separator(kind)
             names = csv_rows.header(path, stream, encoding=encoding, separator=separator)
-            cells = csv_rows.rows_of(path, stream, names, encoding=encoding, separator=separator, fault=_ignored)
-            return _columns_of((dict(zip(names, row, strict=True)) for _, row in _first(cells)), names)
-        faults: list[str] = []
-        items = _json_items(path, stream, encoding, lambda row, why: faults.append(f"row {row}: {why}"))
-        columns = _columns_of((item for _, item in _first(items)), ())
-    if faults and not columns:
-        raise DataError(
-            f"{path.name}: not one row could be read",
-            why=faults[0],
-            fix="write one JSON object a line, or an array of them",
-        )
+            cells = csv_rows.rows_of(path, stream, names, encoding=encoding, separator=separator, fault=fault)
+            columns = _columns_of((dict(zip(names, row, strict=True)) for _, row in _first(cells)), names)
+        else:
+            items = _json_items(path, stream, encoding, fault)
+            columns = _columns_of((item for _, item in _first(items)), ())
+    if faults and not any(columns.values()):
+        raise _not_one_row(path, faults, encoding)
     return columns
 
 
+def _not_one_row(path: Path, faults: Sequence[str], encoding: str) -> DataError:
+    if all(fault.endswith(wrong_encoding(encoding)) for fault in faults):
+        return DataError(
+            f"{path.name} is not {encoding} text",
+            why=faults[0],
+            fix="name its encoding with --encoding, such as cp1252 or latin-1, or save it as UTF-8",
+        )
+    table = kind_of(path) in TABLE_SUFFIXES.values()
+    return DataError(
+        f"{path.name}: not one row could be read",
+        why=faults[0],
+        fix="write as many fields as the header has" if table else "write one JSON object a line, or an array of them",
+    )
+
+
 def rows_of(
-    path: Path, columns: Sequence[str], *, encoding: str, fault: Fault
+    path: Path, columns: Sequence[str], *, encoding: str, fault: Fault, position: Position | None = None
 ) -> Iterator[tuple[int, Sequence[object]]]:
     """Yield each row's number and its cells of ``columns``; rows that cannot be read go to ``fault``.
+
+    ``position`` is kept up to date meanwhile.
 
     Rows are counted from 1, a header not counted; of JSON Lines the number is the line's. A key that a JSON row does
     not have is None; a row that has none of them is a fault.
@@ -88,11 +106,14 @@ def rows_of(
         DataError: the file is empty, binary, lacks a column, or cannot be read beyond the row it has come to.
     """
     kind = kind_of(path)
+    position = position or Position()
     with _opened(path, encoding) as stream:
         try:
             if kind == "Parquet":
-                yield from parquet_rows.rows_of(path, columns, fault=fault)
-            elif kind in ("CSV", "TSV"):
+                yield from parquet_rows.rows_of(path, columns, fault=fault, position=position)
+                return
+            position.stream = _on_disk(stream)
+            if kind in ("CSV", "TSV"):
                 yield from csv_rows.rows_of(
                     path, stream, columns, encoding=encoding, separator=_separator(kind), fault=fault
                 )
@@ -103,15 +124,20 @@ def rows_of(
             raise _broken(path, error) from error
 
 
-def lines_of(path: Path, *, encoding: str, whole: int | None, fault: Fault) -> Iterator[tuple[int, str]]:
+def lines_of(
+    path: Path, *, encoding: str, whole: int | None, fault: Fault, position: Position | None = None
+) -> Iterator[tuple[int, str]]:
     """Yield each line of a text with its number, or the whole text as one; what cannot be decoded goes to ``fault``.
 
+    ``position`` is as in :func:`rows_of`.
     ``whole`` is the most bytes of a text that is taken whole; None takes lines, each of at most MAX_ROW_BYTES.
 
     Raises:
         DataError: the file is empty or binary, or cannot be read beyond the line it has come to.
     """
     with _opened(path, encoding) as stream:
+        if position is not None:
+            position.stream = _on_disk(stream)
         try:
             if whole is not None:
                 data = stream.read(whole + 1)
@@ -130,6 +156,11 @@ def lines_of(path: Path, *, encoding: str, whole: int | None, fault: Fault) -> I
             raise _broken(path, error) from error
 
 
+def _on_disk(stream: BinaryIO) -> BinaryIO:
+    """The file below an unpacking stream, else the stream."""
+    return cast(BinaryIO, stream.fileobj) if isinstance(stream, gzip.GzipFile) else stream
+
+
 def _separator(kind: str) -> str:
     return "\t" if kind == "TSV" else ","
 
@@ -138,10 +169,6 @@ def _json_items(path: Path, stream: BinaryIO, encoding: str, fault: Fault) -> It
     if kind_of(path) == "JSON Lines" or json_rows.is_lines(stream):
         return json_rows.line_items(stream, encoding, fault)
     return json_rows.array_items(path, stream, lambda: _opened(path, encoding), fault)
-
-
-def _ignored(row: int, why: str) -> None:
-    """Rows at fault are reported when they are read, not when they are looked at."""
 
 
 def _first(rows: Iterator[Row]) -> Iterator[Row]:

@@ -56,13 +56,27 @@ def line_items(stream: BinaryIO, encoding: str, fault: Fault) -> Iterator[tuple[
             text = decoded(line, encoding, first=number == 1)
             if not text or text.isspace():
                 continue
-            item = json.loads(text)
+            item = _value(text)
         except RecursionError:
             fault(number, DEEP)
         except ValueError as error:
             fault(number, f"not JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error))
         else:
             yield number, item
+
+
+_BLANKS = " \t\r\n"
+_DECODER = json.JSONDecoder()
+
+
+def _value(text: str) -> object:
+    """As ``json.loads``, which takes half as long again for a short line."""
+    try:
+        item, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError:
+        end = 0
+    # What raw_decode does not take, white space before the value above all, is left to the usual way and its errors.
+    return item if end and not text[end:].strip(_BLANKS) else json.loads(text)
 
 
 def as_row(item: object) -> Mapping[str, object]:
@@ -274,10 +288,11 @@ def _column_cells(stream: BinaryIO, column: str) -> Iterator[object]:
 
 
 def _stopped(path: Path, number: int, why: str) -> DataError:
+    fix = "write it again with a JSON library, or one object a line as .jsonl, where a faulty line is passed over"
     return DataError(
         f"{path.name} cannot be read beyond row {number}" if number else f"{path.name} cannot be read",
         why=why,
-        fix="write it again with a JSON library, or one object a line as .jsonl, where a faulty line is passed over",
+        fix="save it as UTF-8, in which JSON is written (iconv -f CP1252 -t UTF-8)" if "UTF8" in why else fix,
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emobench.data.chunks import PARQUET_BUFFER_BYTES
-from emobench.data.row_words import MAX_ROW_BYTES, Fault, too_long
+from emobench.data.row_words import MAX_ROW_BYTES, Fault, Position, too_long
 from emobench.data.tables import missing_column
 from emobench.errors import DataError
 
@@ -31,8 +31,10 @@ def peek(path: Path, rows: int) -> dict[str, list[object]]:
     return found
 
 
-def rows_of(path: Path, columns: Sequence[str], *, fault: Fault) -> Iterator[tuple[int, list[object]]]:
-    """Yield each row's number, from 1, and its cells of ``columns``.
+def rows_of(
+    path: Path, columns: Sequence[str], *, fault: Fault, position: Position
+) -> Iterator[tuple[int, list[object]]]:
+    """Yield each row's number, from 1, and its cells of ``columns``; ``position`` follows the rows.
 
     Raises:
         DataError: not a whole Parquet file, a missing column, or no rows.
@@ -46,6 +48,7 @@ def rows_of(path: Path, columns: Sequence[str], *, fault: Fault) -> Iterator[tup
             if column not in known:
                 raise missing_column(path, column, known)
         wanted = sorted(set(columns))
+        row_bytes = path.stat().st_size / max(1, file.metadata.num_rows)
         for group in range(file.num_row_groups):
             rows, size = _group_size(file, group, wanted)
             if rows and size // rows > MAX_ROW_BYTES:
@@ -61,6 +64,7 @@ def rows_of(path: Path, columns: Sequence[str], *, fault: Fault) -> Iterator[tup
                         fault(before, "the cell holds bytes that are not UTF-8 text")
                         continue
                     yield before, list(values)
+                position.passed = int(row_bytes * before)
     if not before:
         raise DataError(f"{path.name} is empty", why="it has no rows", fix="fill it, or name another file")
 

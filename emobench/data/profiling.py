@@ -70,6 +70,29 @@ def profile_splits(
     )
 
 
+def profile_sample(
+    texts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    dataset: str,
+    class_names: Sequence[str],
+    max_length: int,
+    sample: int = SAMPLE,
+    seed: int = 0,
+) -> DataProfile:
+    """Profile of a data set that is streamed, from some of its texts: lengths and pieces a word, no counts of rows."""
+    chosen = drawn(texts, sample, seed)
+    ids = whole_ids(chosen, tokenizer)
+    return DataProfile(
+        dataset=dataset,
+        class_names=tuple(class_names),
+        lengths=lengths_of(np.array([len(row) for row in ids], dtype=np.int64), sampled=True),
+        max_length=max_length,
+        share_truncated=float(np.mean([len(row) > max_length for row in ids])) if ids else None,
+        **piece_rates(chosen, ids, tokenizer),
+    )
+
+
 def drawn(texts: Sequence[str], count: int, seed: int) -> list[str]:
     """``count`` of the texts drawn by ``seed`` without repetition, or all of them where there are no more."""
     if len(texts) <= count:

@@ -1,9 +1,10 @@
-"""Words the readers of rows share: the longest row, how a fault is reported, and how bytes become text."""
+"""Words the readers of rows share: the longest row, how a fault is reported, the place in a file, and bytes as text."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable
+from typing import BinaryIO
 
 from emobench.errors import DataError
 
@@ -12,6 +13,24 @@ MAX_ROW_BYTES = 16 << 20
 
 Fault = Callable[[int, str], None]
 """Takes a row's number and why it could not be read."""
+
+
+class Position:
+    """How far a file is read; asked while another thread reads it."""
+
+    def __init__(self) -> None:
+        self.stream: BinaryIO | None = None
+        """The file's own bytes as they are on disk, while it is open."""
+        self.passed = 0
+        """Bytes that were read, where the file is not read through ``stream``."""
+
+    def bytes_read(self) -> int:
+        """Bytes of the file on disk that were read; 0 before it is opened."""
+        stream = self.stream
+        try:
+            return max(self.passed, 0 if stream is None else stream.tell())
+        except ValueError:  # closed meanwhile: whoever counts the files counts its size
+            return self.passed
 
 
 def too_long(limit: int, *, what: str = "the row") -> str:
@@ -31,7 +50,12 @@ def decoded(data: bytes, encoding: str, *, first: bool = False) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         byte = data[error.start] if error.start < len(data) else 0
-        raise UnicodeError(f"byte 0x{byte:02x} at position {error.start} is not {encoding} text") from error
+        raise UnicodeError(f"byte 0x{byte:02x} at position {error.start} {wrong_encoding(encoding)}") from error
+
+
+def wrong_encoding(encoding: str) -> str:
+    """How the reason ends where bytes are not text of this encoding."""
+    return f"is not {encoding} text"
 
 
 def is_ascii_compatible(encoding: str) -> None:

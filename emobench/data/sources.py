@@ -79,6 +79,14 @@ def source_digest(spec: DatasetSpec) -> str:
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:32]
 
 
+def taken_revision(spec: DatasetSpec) -> str:
+    """What a data set's rows are of: a commit, an archive's checksum, a package's version; empty for other sources."""
+    if spec.source == "package":
+        return f"{spec.location} {_package_version(spec.location)}"
+    folder = fetched_folder(spec) if spec.source in ("hub", "kaggle") else None
+    return "" if folder is None else str((read_fetched(folder) or {}).get("commit", ""))
+
+
 def _package_version(name: str) -> str:
     try:
         return version(name)

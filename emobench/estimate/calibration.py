@@ -65,6 +65,29 @@ def correction(ratios: Sequence[float]) -> Correction:
     return Correction(factor=math.exp(middle), spread=math.exp(spread), records=len(ratios))
 
 
+def corrected(ratios: Sequence[float]) -> list[float]:
+    """Each ratio after the correction that all others give: how estimates will do, not how well they were fitted.
+
+    With fewer than two ratios nothing is left to correct by, and they are returned as they are.
+    """
+    logs = [math.log(ratio) for ratio in ratios]
+    order = sorted(range(len(logs)), key=lambda index: logs[index])
+    ordered = [logs[index] for index in order]
+    left = len(logs) - 1
+    if left < 1:
+        return list(ratios)
+    found = [0.0] * len(logs)
+    for rank, index in enumerate(order):
+        low, high = (at + (at >= rank) for at in ((left - 1) // 2, left // 2))
+        found[index] = math.exp(logs[index] - (ordered[low] + ordered[high]) / 2)
+    return found
+
+
+def typical_error(ratios: Sequence[float]) -> float:
+    """The relative error, up or down, that half of the estimates stay within."""
+    return math.exp(statistics.median(abs(math.log(ratio)) for ratio in ratios)) - 1
+
+
 def calibration_file(device: str) -> Path:
     """Where a device's corrections are kept."""
     return cache_folder("calibration") / f"{re.sub(r'[^A-Za-z0-9]+', '-', device).strip('-') or 'device'}.json"

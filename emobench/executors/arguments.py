@@ -25,7 +25,7 @@ LEFT_OUT_WITH_VALUE = frozenset(
         *("--ignore", "--ignore-glob", "--junitxml", "--junit-xml", "--junitprefix", "--basetemp", "--lfnf"),
         *("--last-failed-no-failures", "--benchmark-save", "--benchmark-json", "--benchmark-compare-fail", "--rootdir"),
         *("--emo-time-limit", "--emo-executor", "--emo-address", "--emo-gpus-per-case", "--emo-cpus-per-case"),
-        *("--emo-group-by", "--emo-shard", "--emo-slurm", "--cov-report", "--cov-config", "--cov-fail-under"),
+        *("--emo-shard", "--emo-slurm", "--cov-report", "--cov-config", "--cov-fail-under"),
     }
 )
 WHOLE_RUN = frozenset({"--emo-baseline", "--emo-gate", "--emo-inconclusive"})

@@ -6,12 +6,9 @@ the folder that its parent named; no run is saved here.
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import json
 import os
-import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,9 +17,8 @@ from emobench.executors.delivery import REPORTS
 from emobench.executors.isolated import STACKS
 from emobench.executors.jobs import OUTPUTS, Told, take_told
 from emobench.files import append_line
+from emobench.parents import end_with_parent
 from emobench.progress import STDERR
-
-PR_SET_PDEATHSIG = 1
 
 
 class Child:
@@ -64,14 +60,3 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.pluginmanager.has_plugin(name):
             config.pluginmanager.unregister(name=name)
     config.pluginmanager.register(Child(config, told), "emobench-child")
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent ends, however that happens. Linux only.
-
-    A worker that is killed would else leave its case behind, which holds the device while the next one runs on it.
-    """
-    if sys.platform != "linux" or ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        return
-    if os.getppid() != parent:  # it ended before the kernel was told
-        os.kill(os.getpid(), signal.SIGKILL)

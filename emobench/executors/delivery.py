@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from emobench.endings import largest_that_fitted
 from emobench.executors.isolated import Ending
 from emobench.executors.jobs import OUTPUTS, Job, outputs
 from emobench.executors.verdicts import Verdict, last_words, without_record
-from emobench.outcomes import Status
+from emobench.outcomes import Status, metric
 from emobench.reports.tables import Skip
 from emobench.run_place import plain_node_id
 
@@ -89,10 +90,13 @@ class Delivery:
         from emobench.records.record import Record
 
         spec = self.session.spec_of(item)
+        misfit = verdict.status is Status.DOES_NOT_FIT
+        fitted = largest_that_fitted(self.session, spec) if misfit else None
         kept = [name for name in ("stdout.txt", "stderr.txt") if (own / name).exists()]
         record = Record(
             case={**spec.summary(), "key": spec.key()},
             status=verdict.status,
+            metrics=() if fitted is None else (metric("largest_batch_fitted", fitted),),
             reasons=(verdict.reason,),
             artifacts={Path(name).stem: f"{OUTPUTS}/{own.name}/{name}" for name in kept},
             details={"process": ending.to_json()},

@@ -35,7 +35,12 @@ def add_options(add: Any) -> None:
     )
     add("--emo-gpus-per-case", type=float, default=1, metavar="N", help="GPUs of a case on cuda (default 1)")
     add("--emo-cpus-per-case", type=int, default=1, metavar="N", help="cores of a case elsewhere (default 1)")
-    add("--emo-group-by", choices=GROUPS, default="case", help="model: the cases of a model share a process")
+    add(
+        "--emo-group-by",
+        choices=GROUPS,
+        default="case",
+        help="model: the cases of a model share a process, and the loaded model where they leave it as it was",
+    )
     add("--emo-slurm", action="append", default=[], metavar="KEY=VALUE", help="one of submitit's parameters")
     add("--emo-shard", default=None, metavar="I/N", help="run the I-th of N equal parts of the cases")
 
@@ -61,6 +66,11 @@ def configure(config: pytest.Config) -> None:
 
         config.pluginmanager.register(Dispatching(config), "emobench-dispatching")
     elif executor == "local" or config.getoption("emo_isolate"):
+        if config.getoption("emo_group_by") == "model":
+            raise pytest.UsageError(
+                "--emo-group-by model and isolation on this machine exclude each other: each case gets a process of "
+                "its own; take --emo-executor ray or slurm, or pytest without --emo-isolate"
+            )
         from emobench.executors.local import Isolating
 
         config.pluginmanager.register(Isolating(config), "emobench-isolating")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,11 @@ class Source:
     """Of the whole matrix, where it was part of one."""
     interrupted: str = ""
     skipped: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it is a part of a matrix, of which the other parts may be missing."""
+        return isinstance(_run(self).get("shard"), str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,12 +228,8 @@ def _chosen(journals: Mapping[str, Sequence[Path]]) -> tuple[list[Line], list[st
     Raises:
         SpecError: a case has two different results.
     """
-    found: dict[str, list[tuple[Line, str]]] = {}
-    for name, paths in journals.items():
-        for line in _finished(paths):
-            found.setdefault(line.id, []).append((line, name))
     chosen, notes = [], []
-    for case, lines in found.items():
+    for (case, node), lines in _of_each_test(journals).items():
         if len({name for _, name in lines}) < 2:
             continue
         results = {_content(line): (line, name) for line, name in lines if line.status not in NO_RESULT}
@@ -236,9 +237,25 @@ def _chosen(journals: Mapping[str, Sequence[Path]]) -> tuple[list[Line], list[st
             raise _twice(case, [name for _, name in results.values()])
         if results:
             line, name = next(iter(results.values()))
-            chosen.append(line)
+            chosen.append(replace(line, node=node))
             notes.append(f"{case} is in {len({name for _, name in lines})} runs; its result is that of {name}")
     return chosen, notes
+
+
+def _of_each_test(journals: Mapping[str, Sequence[Path]]) -> dict[tuple[str, str], list[tuple[Line, str]]]:
+    """Finished lines, with the run they are of, by case id and test: two tests may measure the same case.
+
+    A line that names no test is of its case's last one, as when a run is folded.
+    """
+    found: dict[str, dict[str, list[tuple[Line, str]]]] = {}
+    for name, paths in journals.items():
+        for line in _finished(paths):
+            found.setdefault(line.id, {}).setdefault(line.node, []).append((line, name))
+    for tests in found.values():
+        named = [node for node in tests if node]
+        if named and "" in tests:
+            tests[named[-1]] += tests.pop("")
+    return {(case, node): lines for case, tests in found.items() for node, lines in tests.items()}
 
 
 def _twice(case: str, places: Sequence[str]) -> SpecError:
@@ -250,10 +267,11 @@ def _twice(case: str, places: Sequence[str]) -> SpecError:
 
 
 def _finished(journals: Sequence[Path]) -> Iterable[Line]:
-    """The last finished line of each case of one run."""
+    """The last finished line of each test of each case of one run."""
     parts = [read_part(path) for path in journals]
     parts.sort(key=lambda part: int(part.body("head").get("generation") or 1))
-    return {line.id: line for part in parts for line in part.lines if line.event == "finished"}.values()
+    finished = (line for part in parts for line in part.lines if line.event == "finished")
+    return {(line.id, line.node): line for line in finished}.values()
 
 
 def _content(line: Line) -> str:

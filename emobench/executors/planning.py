@@ -12,6 +12,7 @@ from emobench.estimate.slow import expected_seconds
 from emobench.executors.arguments import case_arguments
 from emobench.executors.jobs import Job
 from emobench.executors.manifest import Manifest, Planned
+from emobench.kept_model import model_key
 from emobench.keys import deciding_versions
 from emobench.run_place import plain_node_id
 
@@ -84,6 +85,8 @@ def jobs_of(
     token = secrets.token_hex(3)
     found = []
     for number, members in enumerate(groups.values(), start=first):
+        # Cases of one model one after another: only the last one loaded is kept.
+        members.sort(key=lambda item: str(model_key(session.spec_of(item))))
         spec = session.spec_of(members[0])
         name = spec.id if len(members) == 1 else group_of(session, members[0])
         job = Job(

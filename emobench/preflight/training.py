@@ -11,8 +11,8 @@ from emobench.specs import CaseSpec, MethodName, TrainSettings
 
 FEWEST_ROWS: Mapping[str, int] = {"full": 1_000, "lora": 500, "head": 100}
 """Training rows below which a method's accuracy varies more by its seed than by what one wants to compare. Zhang et al.
-(ICLR 2021, few-sample BERT fine-tuning) take 1,000 rows for few, and find full fine-tuning unstable there; the lower
-ones, for fewer trained weights, are our choice."""
+(ICLR 2021, few-sample BERT fine-tuning) find full fine-tuning unstable with few rows; the figures are our choice, lower
+where fewer weights are trained."""
 FEWEST_TEST_ROWS = 200
 """Test rows below which the 95 % interval of an accuracy is wider than 7 points to either side at its worst."""
 
@@ -25,7 +25,7 @@ HIGH_MAJORITY = 1.5
 RATES: Mapping[MethodName, tuple[float, float]] = {"full": (1e-6, 1e-3), "lora": (5e-5, 1e-2), "head": (1e-5, 1e-1)}
 """Sensible peak learning rates of AdamW by method. Below the lower one a method hardly moves in the steps of a profile,
 above the upper one it forgets or diverges. LoRA's lower end is full fine-tuning's usual rate: adapters want about ten
-times more (Hu et al. 2021 use 1e-4 to 5e-4; at the full rate this project measured 62.7 % on IMDB)."""
+times more (at the full rate this project measured 62.7 % on IMDB). The figures are our choice."""
 LORA_OVER_FULL = 3.0
 """LoRA's rate over the same row's full rate below which it is taken for one copied from full fine-tuning."""
 

@@ -137,8 +137,10 @@ def fold(storage: Path, folders: Sequence[Path], *, missing: Literal["absent", "
     )
 
 
-def standing(folder: Path, *, before: int) -> dict[tuple[str, str], tuple[str, str]]:
+def standing(folder: Path, *, before: int | None = None) -> dict[tuple[str, str], tuple[str, str]]:
     """Case id and test to plan key and how it ended, by the sessions before this one; ``lost`` where it has no record.
+
+    ``before`` None takes all sessions.
 
     Parses no records: ten thousand cases take a fraction of a second.
 

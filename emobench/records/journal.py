@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from emobench.errors import BrokenFileError
-from emobench.files import append_line
+from emobench.files import append_line, sync_folder
 from emobench.records.record import Record, from_json
 
 FILE_NAME = "journal.jsonl"
@@ -170,6 +170,13 @@ def create(folder: Path, part: str = "") -> Journal:
     """
     journal = Journal(folder, part)
     os.close(os.open(journal.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    try:
+        # A synced line is of no use in a file that nobody finds: its name, and the run's, must outlive a power cut too.
+        sync_folder(folder)
+        sync_folder(folder.parent)
+    except OSError:
+        journal.path.unlink()
+        raise
     return journal
 
 

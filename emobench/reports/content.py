@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from emobench.analysis.answers import Answers, answer
 from emobench.analysis.bars import BarChart, bar_charts
@@ -19,12 +20,15 @@ from emobench.analysis.findings import (
     targets,
     traces,
 )
-from emobench.analysis.history import HistoryPanel, history
+from emobench.analysis.history import HistoryPanel, PastRun, history, past_of_columns, past_of_records
 from emobench.analysis.overview import Overview, overview
+from emobench.analysis.rows import Row
 from emobench.analysis.sessions import Session, sessions
 from emobench.analysis.sweep import Source, Sweep, sweeps
+from emobench.records.hardware import hardware_class
+from emobench.records.index import RunIndex
 from emobench.records.record import Record
-from emobench.records.secrets import without_secrets
+from emobench.records.secrets import redact, without_secrets
 from emobench.records.store import Run
 
 
@@ -54,16 +58,16 @@ class Content:
 def content(
     runs: Mapping[str, Run],
     *,
-    earlier: Mapping[str, Run] | None = None,
+    earlier: Mapping[str, RunIndex] | None = None,
     target_seconds: float | None = None,
     notes: tuple[str, ...] = (),
 ) -> Content:
-    """Gather the report on the runs, given by name; ``earlier`` runs are shown in the history only.
+    """Gather the report on the runs, given by name; ``earlier`` runs are shown in the history only, and
+    of them the columns are enough.
 
     Credentials and user names are taken out of every text here, before anything is made of it.
     """
     clean = {name: without_secrets(run) for name, run in runs.items()}
-    before = {name: without_secrets(run) for name, run in (earlier or {}).items()}
     sources = [Source(name=name, results=run.records, timings=run.timings) for name, run in clean.items()]
     found = overview(clean)
     swept = sweeps(sources)
@@ -78,8 +82,18 @@ def content(
         traces=tuple(traces(found.rows)),
         targets=tuple(targets(found.rows)),
         skips=tuple(skips(clean)),
-        history=tuple(history({**before, **clean})),
+        history=tuple(history(_past(clean, earlier or {}))),
         sweeps=tuple(swept),
         answers=tuple(answer(sweep, sources, target_seconds=target_seconds) for sweep in swept),
         notes=notes,
     )
+
+
+def _past(runs: Mapping[str, Run], earlier: Mapping[str, RunIndex]) -> dict[str, PastRun]:
+    """The runs of the history; one that is among both is taken as a whole."""
+    found = {name: past_of_columns(name, index, redact) for name, index in earlier.items() if name not in runs}
+    return found | {name: past_of_records(name, run, partial(_hardware, run)) for name, run in runs.items()}
+
+
+def _hardware(run: Run, row: Row) -> str:
+    return hardware_class(row.result.environment, run.machine_info)

@@ -24,6 +24,7 @@ from emobench.outcomes import Metric, Status
 from emobench.records.kept import clean
 from emobench.records.record import Record
 from emobench.records.store import Run
+from emobench.reports.case_fields import AXES
 
 FORMATS = ("github-action-benchmark", "bencher", "mlflow", "tensorboard", "trackio")
 SMALLER, BIGGER = "customSmallerIsBetter.json", "customBiggerIsBetter.json"
@@ -33,23 +34,6 @@ LONGEST_NAME = 1024
 LONGEST_MEASURE = 64
 """Longest name of a measure there."""
 
-_AXES = (
-    "kind",
-    "model",
-    "dataset",
-    "method",
-    "precision",
-    "device",
-    "batch_size",
-    "length",
-    "backend",
-    "profile",
-    "weights",
-    "seeds",
-    "key",
-    "data_fingerprint",
-    "model_revision",
-)
 _UNSAFE = re.compile(r"[%|`<>&\"\\\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -150,7 +134,7 @@ def _seconds(moment: str) -> float:
 
 
 def _case(record: Record) -> ExportedCase:
-    params = {name: record.case[name] for name in _AXES if record.case.get(name) not in (None, "", [])}
+    params = {name: record.case[name] for name in AXES if record.case.get(name) not in (None, "", [])}
     params |= {name: record.environment[name] for name in ("device_name", "threads") if name in record.environment}
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in params.items()}
     return ExportedCase(

@@ -259,7 +259,9 @@ def runs_table(headers: Sequence[RunHeader]) -> str:
     """Saved runs, one a row, in the order given; one that cannot be read shows its problem in place of its cases."""
     rows = []
     for header in headers:
-        commit = header.commit[:9] + ("+" if header.dirty else "")
+        # Outside a repository pytest-benchmark gives a word, which would be no word when cut.
+        cut = header.commit[:9] if set(header.commit) <= set("0123456789abcdef") else header.commit
+        commit = cut + ("+" if header.dirty else "")
         rows.append([header.number, header.datetime[:16].replace("T", " "), commit, _cases(header), header.machine])
     lines = grid(["run", "saved (UTC)", "commit", "cases", "machine"], rows, ["left"] * 5).splitlines()
     if any(header.dirty for header in headers):

@@ -13,6 +13,7 @@ from typing import Any
 from emobench.analysis.rows import Pick, Row
 from emobench.analysis.tradeoff import Group
 from emobench.outcomes import METRICS
+from emobench.reports.case_fields import CASE_FIELDS
 from emobench.reports.case_table import Table, case_tables
 from emobench.reports.content import Content
 from emobench.reports.sweep import answer_lines, cell, heading, markdown, one_line
@@ -29,25 +30,6 @@ from emobench.reports.words import (
 
 SCHEMA = 1
 """Version of ``report.json``."""
-CASE_FIELDS = (
-    "id",
-    "kind",
-    "model",
-    "dataset",
-    "method",
-    "precision",
-    "device",
-    "batch_size",
-    "length",
-    "backend",
-    "profile",
-    "weights",
-    "seeds",
-    "key",
-    "data_fingerprint",
-    "model_revision",
-)
-"""What of a case goes into a file; a record may hold more."""
 _MOST_LINES = 40
 """Of a list in the Markdown, which is read on a small page; the JSON has all."""
 

@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emobench.analysis.findings import MOST_POINTS, _thinned, confusions, curve_panels, skips, targets, traces
-from emobench.analysis.history import history
+from emobench.analysis.history import PastRun, history, past_of_columns, past_of_records
 from emobench.analysis.rows import Row
 from emobench.analysis.sessions import sessions
 from emobench.outcomes import Status
+from emobench.records.hardware import hardware_class
 from emobench.records.record import Record
-from tests.reports.made_runs import TRACE, a_run, timed, trained
+from emobench.records.secrets import redact
+from emobench.records.store import Run
+from tests.reports.made_runs import MACHINE, TRACE, a_run, indexed, some_records, timed, trained
 
 
 def rows_of(*records: Record) -> list[Row]:
@@ -106,21 +109,51 @@ def test_skips_of_one_reason_are_added_over_the_runs() -> None:
     assert [(group.reason, group.count, group.runs) for group in found] == [("y", 9, ("1",)), ("x", 4, ("1", "2"))]
 
 
-def test_history_follows_the_same_case_only() -> None:
+def hardware(row: Row) -> str:
+    return hardware_class(row.result.environment, MACHINE)
+
+
+def pasts(form: str, runs: dict[str, Run]) -> dict[str, PastRun]:
+    if form == "records":
+        return {name: past_of_records(name, run, hardware) for name, run in runs.items()}
+    return {name: past_of_columns(name, indexed(run)) for name, run in runs.items()}
+
+
+@pytest.mark.parametrize("form", ["records", "columns"])
+def test_history_follows_the_same_case_only(form: str) -> None:
     """By date; another device name is another case, an invalid one a gap, and one run alone no history."""
     runs = {name: a_run([timed("m", 1, index=index)], day=index + 1) for index, name in enumerate("abc")}
-    (latency, memory) = history({"c": runs["c"], "a": runs["a"], "b": runs["b"]})
+    (latency, memory) = history(pasts(form, {"c": runs["c"], "a": runs["a"], "b": runs["b"]}))
     assert (latency.metric, latency.runs, latency.kind) == ("latency_p50_seconds", ("a", "b", "c"), "inference")
     (line,) = latency.lines
     assert [at for at, _ in line.points] == [0, 1, 2]
     assert line.change == pytest.approx(3**1.3 - 1)
     assert memory.metric == "host_memory_growth_bytes"
-    assert history({"a": runs["a"]}) == []
+    assert history(pasts(form, {"a": runs["a"]})) == []
     elsewhere = a_run([replace(timed("m", 1), environment={"device_name": "other"})], day=9)
-    assert history({"a": runs["a"], "d": elsewhere}) == []
+    assert history(pasts(form, {"a": runs["a"], "d": elsewhere})) == []
     broken = a_run([replace(timed("m", 1), status=Status.INVALID)], day=2)
-    (latency, _) = history({"a": runs["a"], "x": broken, "c": runs["c"]})
+    (latency, _) = history(pasts(form, {"a": runs["a"], "x": broken, "c": runs["c"]}))
     assert [at for at, _ in latency.lines[0].points] == [0, 2]
+
+
+def test_a_history_is_the_same_from_columns_and_from_whole_runs() -> None:
+    """Every panel, line, label, value and interval, mixed as a report mixes them."""
+    runs = {f"{day:04}": a_run(list(some_records(luck=day)), day=day) for day in (1, 2, 3)}
+    whole, columns = pasts("records", runs), pasts("columns", runs)
+    found = history(whole)
+    assert {panel.metric for panel in found} >= {"accuracy", "latency_p50_seconds", "train_seconds"}
+    assert any(item.low is not None for panel in found for line in panel.lines for _, item in line.points)
+    assert history(columns) == found
+    assert history({**columns, "0003": whole["0003"]}) == found
+
+
+def test_a_history_from_columns_shows_no_secret() -> None:
+    """Every text goes through the function that cleans it, once in the label and once in the id."""
+    runs = {name: a_run([timed("hf_abcdefghijklmnopqrst", 1)], day=day) for day, name in enumerate("ab", 1)}
+    found = history({name: past_of_columns(name, indexed(run), redact) for name, run in runs.items()})
+    assert found
+    assert "hf_abcdefghij" not in str(found)
 
 
 def test_only_named_facts_of_a_session_are_shown() -> None:

@@ -130,7 +130,8 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     text = textwrap.dedent(inspect.getdoc(project_module).split("::\n", 1)[1].split("In ``pyproject.toml``")[0])
     project = load(tmp_path, text)
     assert list(project.datasets) == ["tickets"]
-    assert list(project.models) == ["mine"]
+    assert list(project.models) == ["mine", "distilbert-base"]
+    assert len(project.models["distilbert-base"].revision) == 40
     assert project.settings == {
         "profile": "quick",
         "seeds": 3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from emobench.cli import app
 from emobench.records.baselines import FOLDER, LIST, load_baseline
-from tests.records.made_runs import make_run
+from tests.records.made_runs import case_id, make_run
 
 
 @pytest.fixture
@@ -39,6 +40,35 @@ def test_blessing_tells_what_was_blessed(results: Path) -> None:
     assert lines[1].startswith("  0001_")
     assert lines[2].startswith("  0002_")
     assert lines[-2:] == [f"checksum {made.checksum}", "there was no baseline main before"]
+
+
+def test_what_is_written_is_what_a_gate_needs(results: Path) -> None:
+    """In results/baselines/main the run and the predictions of every case that has some, each under its checksum."""
+    run("1", "--as", "main")
+    listed = json.loads((results / FOLDER / "main" / LIST).read_bytes())
+    folder = results / FOLDER / "main" / listed["generation"]
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {
+        entry["path"] for entry in listed["files"]
+    }
+    for entry in listed["files"]:
+        assert hashlib.sha256((folder / entry["path"]).read_bytes()).hexdigest() == entry["sha256"]
+    (index,) = load_baseline("main", results).indexes
+    kept = {str(name) for row, name in enumerate(index.id) if index.packed(row) is not None}
+    assert kept == {case_id(0, scored=True), case_id(2, scored=True)}
+
+
+def test_predictions_are_kept_of_the_named_cases(results: Path) -> None:
+    """With --case of these alone; records and rounds of the others stay. An unknown case is refused by name."""
+    wanted = case_id(2, scored=True)
+    code, out, _ = run("1", "--as", "main", "--case", wanted)
+    assert code == 0
+    assert ": 4 of 4 cases ok, 1 with predictions" in out
+    (index,) = load_baseline("main", results).indexes
+    assert [str(name) for row, name in enumerate(index.id) if index.packed(row) is not None] == [wanted]
+    assert len(index) == 4
+    code, _, error = run("1", "--as", "other", "--case", wanted.replace("finetune", "fintune"))
+    assert code == 2
+    assert f"did you mean {wanted!r}" in error
 
 
 def test_replacing_is_told(results: Path) -> None:

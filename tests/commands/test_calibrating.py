@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import emobench.timing_plans
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import find_method
 from emobench.catalogue.models import find_model
 from emobench.catalogue.profiles import find_profile
-from emobench.commands.calibrating import calibrate, calibrated_text, spec_of
+from emobench.cli import app
+from emobench.commands.calibrating import as_json, calibrate, calibrated_text, spec_of
 from emobench.commands.place import Place, find_place
 from emobench.devices import find_device
 from emobench.errors import SpecError
@@ -91,9 +93,11 @@ def test_corrections_are_what_was_measured_over_what_was_predicted(place: Place)
     assert kept.factor("time", "evaluate") == pytest.approx(1.3, rel=1e-3)
     assert kept.factor("memory", "train") == pytest.approx(0.9)
     text = calibrated_text(made)
-    assert text.startswith("1 runs read\n")
-    assert "time of train: measured is 1.30 of predicted, half of 3 records within" in text
-    assert "memory of train: measured is 0.90 of predicted" in text
+    assert text.startswith("1 run read\n")
+    assert "time of train, 3 records: measured is 1.30 of predicted, half of them within 30 % of it" in text
+    assert "corrected by the other records: measured is 1.00 of predicted, half of them within" in text
+    assert "memory of train, 3 records: measured is 0.90 of predicted" in text
+    assert f"kept in {made.files[0]}" in text
 
 
 def test_only_ok_records_of_this_device_teach_its_times(place: Place) -> None:
@@ -104,7 +108,9 @@ def test_only_ok_records_of_this_device_teach_its_times(place: Place) -> None:
     made = calibrate(place)
     assert [item.device for item in made.found] == ["NVIDIA H200"]
     assert set(made.found[0].corrections) == {"memory.train"}
-    assert "not used, fewer than 3 records" in calibrated_text(made)
+    text = calibrated_text(made)
+    assert "NVIDIA H200\n  memory of train, 1 record: measured is 1.10 of predicted" in text
+    assert "not corrected: 3 records are the fewest that a factor is taken from" in text
 
 
 def test_the_case_of_a_record_is_the_one_that_ran() -> None:
@@ -139,3 +145,42 @@ def test_nothing_to_learn_from_is_an_error(place: Place) -> None:
     (file,) = (place.root / "results").glob("*/0001_*.json")
     file.with_name(file.name.replace("0001", "0002")).write_text("{")
     assert "left out: 0002_" in calibrated_text(calibrate(place))
+
+
+def test_runs_and_folders_can_be_named(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers, paths and folders of runs are read as other verbs read them, each run once."""
+    save(place, record("full", 1.0, memory=1.1))
+    save(place, record("full", 1.0, memory=1.3))
+    (first, second) = sorted((place.root / "results").glob("*/*.json"))
+    assert calibrate(place, ["0001"]).ratios != calibrate(place, ["0002"]).ratios
+    assert calibrate(place, ["0001", str(first), str(first.parent)]).runs == 2
+    elsewhere = tmp_path / "theirs"
+    elsewhere.mkdir()
+    second.rename(elsewhere / second.name)
+    assert calibrate(place, [str(elsewhere)]).ratios.popitem()[1]["memory.train"] == [1.3]
+    monkeypatch.chdir(place.root)
+    result = CliRunner().invoke(app, ["check", "--calibrate", str(elsewhere)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("1 run read\n")
+
+
+def test_a_folder_without_runs_is_an_error(place: Place, tmp_path: Path) -> None:
+    """What was named and holds nothing is told; other runs do not take its place."""
+    save(place, record("full", 1.0, memory=1.1))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SpecError, match=r"empty holds no saved run; runs are saved as .*; name a folder such as"):
+        calibrate(place, [str(tmp_path / "empty")])
+    with pytest.raises(SpecError, match="no run"):
+        calibrate(place, ["0007"])
+
+
+def test_json_has_errors_before_and_after(place: Place, tmp_path: Path) -> None:
+    """The file says what the text says; what is not corrected has the same error before and after."""
+    save(place, *(record(name, 1.3, memory=ratio) for name, ratio in (("head", 0.8), ("full", 0.8), ("lora", 0.8))))
+    (found,) = as_json(calibrate(place)).values()
+    assert found["memory.train"]["error_before"] == pytest.approx(0.25)
+    assert found["memory.train"]["error_after"] == pytest.approx(0.0, abs=1e-9)
+    assert (found["memory.train"]["used"], found["memory.train"]["records"]) == (True, 3)
+    save(place, record("full", 1.3, memory=0.8, device="another"))
+    one = as_json(calibrate(place, ["0002"]))["another"]["memory.train"]
+    assert one["error_before"] == one["error_after"] == pytest.approx(0.25)

@@ -1,4 +1,4 @@
-"""``emobench check``: the cases of a run, findings with counts, exit code, JSON, and safe fixes put into the file."""
+"""``emobench check``: the cases of a run, findings with counts, exit code and JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from emobench.commands.checking import (
     CheckOptions,
     check_text,
     collect,
-    fix_project,
-    safe_changes,
     write_json,
 )
 from emobench.commands.running import RunOptions
@@ -86,11 +83,14 @@ def test_a_matrix_is_checked_from_end_to_end(project: Path) -> None:
     assert "warn: imbalance (3 cases)" in result.stdout
     assert "class 'billing' of tickets has" in result.stdout
     assert "few-rows" not in result.stdout
-    assert "silence with --emo-silence imbalance" in result.stdout
+    assert "silence with --silence imbalance" in result.stdout
     content = json.loads(file.read_text())
-    assert (len(content["cases"]), content["worst"]) == (12, "stop")
+    assert (len(content["cases"]) + len(content["skipped"]), content["worst"]) == (12, "stop")
+    assert set(content["cases"]).isdisjoint(content["skipped"])
+    assert len([name for name in content["skipped"] if "odd" in name]) == 6
+    assert all(found["reason"] for found in content["skipped"].values())
     assert {item["check"] for item in content["findings"]} >= {"data", "width", "imbalance"}
-    assert {item["case"] for item in content["findings"]} <= set(content["cases"])
+    assert {item["case"] for item in content["findings"]} <= {*content["cases"], *content["skipped"]}
 
 
 def test_nothing_to_stop_is_exit_code_0(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,37 +140,6 @@ SAFE = Fix(
 BIG = Finding(check="does-not-fit", level="stop", problem="too big", why="memory", fixes=(SAFE,), case_id="finetune[a]")
 
 
-def test_safe_fixes_of_many_cases_are_one_change() -> None:
-    """The smallest budget fits every case, true wins over nothing, and what is not safe is left alone."""
-    fixes = [
-        replace(SAFE, changes={"token_budget": 900}),
-        replace(SAFE, changes={"token_budget": 300}),
-        replace(SAFE, changes={"gradient_checkpointing": True}),
-        replace(SAFE, safe=False, changes={"batch_size": 1}),
-    ]
-    found = [replace(BIG, fixes=(fix,)) for fix in fixes]
-    assert safe_changes(found) == {"token_budget": 300, "gradient_checkpointing": True}
-    assert safe_changes([replace(BIG, fixes=(fixes[3], SAFE))]) == {"token_budget": 512}
-    assert safe_changes([]) == {}
-
-
-def test_the_file_is_changed_and_the_change_shown(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--fix writes into emobench.toml, keeps its comments, and leaves keys of the command line alone."""
-    monkeypatch.chdir(project)
-    before = (project / "emobench.toml").read_text()
-    checked = Checked(cases=("finetune[a]",), elsewhere={}, skips=(), findings=(BIG,))
-    kept = fix_project(checked, given=["token_budget=4096"])
-    assert (kept.changed, (project / "emobench.toml").read_text()) == (False, before)
-    assert kept.text.startswith("no safe fix to apply")
-    told = fix_project(checked)
-    after = (project / "emobench.toml").read_text()
-    (project / "emobench.toml").write_text(before)
-    assert told.changed
-    assert "applied to emobench.toml, for every case of the project: token_budget = 512" in told.text
-    assert "+token_budget = 512" in told.text
-    assert 'silence = ["few-rows"]      # I know' in after
-
-
 def test_the_text_tells_what_was_not_checked() -> None:
     """Cases of another device, and checked ones that a run would leave out, are counted."""
     skip = Skip(case_id="finetune[a]", reason="slow on the cpu: over 180 s", fix="add --emo-slow or -m slow")
@@ -194,6 +163,16 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(SpecError, match=r"--json: .*x\.json cannot be written; .*; name another place"):
         write_json(tmp_path / "taken" / "x.json", Checked(cases=(), elsewhere={}, skips=(), findings=()))
+
+
+def test_a_case_that_is_left_out_stands_under_its_own_key(tmp_path: Path) -> None:
+    """In the JSON a case is either one that a run takes or one that it leaves out, with the reason."""
+    skip = Skip(case_id="finetune[b]", reason="slow on the cpu: over 180 s", fix="add --emo-slow")
+    checked = Checked(cases=("finetune[a]", "finetune[b]"), elsewhere={}, skips=(skip,), findings=())
+    write_json(tmp_path / "x.json", checked)
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["cases"] == ["finetune[a]"]
+    assert content["skipped"] == {"finetune[b]": {"reason": skip.reason, "fix": skip.fix}}
 
 
 def test_fixes_are_tried_once_more(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

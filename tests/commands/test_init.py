@@ -220,6 +220,17 @@ def test_a_file_that_is_there_stays(machine: Path) -> None:
     assert content["seeds"] == 1
 
 
+def test_the_final_check_asks_no_silenced_check(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the project's file silences is silent in the wizard, too."""
+    (machine / "emobench.toml").write_text("silence = ['leaks']\n")
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "emobench.preflighting.preflight", lambda *args, **kwargs: asked.append(kwargs["silenced"]) or ()
+    )
+    assert walk("--yes", "--force", *flags()).exit_code == 0
+    assert asked == [frozenset({"leaks"})]
+
+
 def test_a_table_that_stays_and_is_wrong_is_not_written(machine: Path) -> None:
     """What a run would refuse is refused before the file is replaced, and the file stays."""
     target = machine / "emobench.toml"

@@ -12,8 +12,10 @@ from typer.testing import CliRunner
 from emobench.cli import app
 from emobench.commands.reporting import sources
 from emobench.outcomes import metric
+from emobench.records import columns, store
+from emobench.records.index import read_index
 from emobench.records.record import Record
-from emobench.records.store import save_run
+from emobench.records.store import find_run, read_raw, save_run
 from emobench.reports import full
 
 
@@ -73,6 +75,18 @@ def test_a_history_can_be_left_out(results: Path) -> None:
     (results / "box" / "0003_abc_20261103_120000.json").write_text("{")
     assert CliRunner().invoke(app, ["report", "1", "--to", "out", "--history", "0"]).exit_code == 0
     assert json.loads(Path("out/report.json").read_bytes())["history"] == []
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_earlier_runs_are_read_from_their_columns(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the named run is parsed: once the others have an index, their files are not opened."""
+    read_index(find_run(results, "1"))
+    opened: list[str] = []
+    monkeypatch.setattr(store, "read_raw", lambda path: opened.append(path.stem[:4]) or read_raw(path))
+    monkeypatch.setattr(columns, "read_raw", store.read_raw)
+    assert CliRunner().invoke(app, ["report", "2", "--to", "out"]).exit_code == 0
+    assert opened == ["0002"]
+    assert json.loads(Path("out/report.json").read_bytes())["history"][0]["runs"] == ["0001", "0002"]
 
 
 @pytest.mark.usefixtures("without_pictures")

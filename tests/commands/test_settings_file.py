@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emobench.catalogue.project import load_project
-from emobench.commands.settings_file import change_train
+from emobench.commands.settings_file import change_settings
 from emobench.errors import SpecError
 
 OWN = """\
@@ -32,7 +32,7 @@ def test_comments_and_order_stay(tmp_path: Path) -> None:
     """Only the changed lines differ, and the diff shows them."""
     file = tmp_path / "emobench.toml"
     file.write_text(OWN)
-    diff = change_train(file, {"token_budget": 2048, "gradient_checkpointing": True})
+    diff = change_settings(file, {"train": {"token_budget": 2048, "gradient_checkpointing": True}})
     after = file.read_text()
     assert [line for line in after.splitlines() if line not in OWN.splitlines()] == [
         "token_budget = 2048",
@@ -54,13 +54,13 @@ def test_a_value_that_is_there_is_replaced(tmp_path: Path) -> None:
     """The comment beside a changed value stays beside it."""
     file = tmp_path / "emobench.toml"
     file.write_text(OWN)
-    change_train(file, {"batch_size": 8})
+    change_settings(file, {"train": {"batch_size": 8}})
     assert "batch_size = 8     # fits my card" in file.read_text()
 
 
 def test_without_a_file_one_is_made(tmp_path: Path) -> None:
     """A project without settings gets a file that the loader reads."""
-    diff = change_train(tmp_path / "emobench.toml", {"token_budget": 512})
+    diff = change_settings(tmp_path / "emobench.toml", {"train": {"token_budget": 512}})
     assert load_project(tmp_path).settings == {"train": {"token_budget": 512}}
     assert "+token_budget = 512" in diff
 
@@ -70,7 +70,7 @@ def test_settings_in_pyproject_stay_there(tmp_path: Path, text: str) -> None:
     """Where the settings are in pyproject.toml they are changed there, and other tools' tables are left alone."""
     file = tmp_path / "pyproject.toml"
     file.write_text(f"[tool.ruff]\nline-length = 100 # wide\n\n{text}")
-    change_train(file, {"token_budget": 512})
+    change_settings(file, {"train": {"token_budget": 512}})
     assert load_project(tmp_path).settings["train"]["token_budget"] == 512
     assert "line-length = 100 # wide" in file.read_text()
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_changed_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "emobench.toml"
     file.write_text(text)
     with pytest.raises(SpecError, match=r"emobench.toml cannot be changed; .*; write \[train\] by hand"):
-        change_train(file, {"token_budget": 512})
+        change_settings(file, {"train": {"token_budget": 512}})
     assert file.read_text() == text
 
 
@@ -93,6 +93,6 @@ def test_the_file_holds_both(tmp_path_factory: Any, before: dict[str, int], chan
     """What was there and is not changed stays; the rest is as asked; a second time changes nothing."""
     file = tmp_path_factory.mktemp("own") / "emobench.toml"
     file.write_text("[train]\n" + "".join(f"{key} = {value} # why\n" for key, value in before.items()))
-    change_train(file, changes)
+    change_settings(file, {"train": changes})
     assert tomllib.loads(file.read_text())["train"] == {**before, **changes}
-    assert change_train(file, changes) == ""
+    assert change_settings(file, {"train": changes}) == ""

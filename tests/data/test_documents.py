@@ -206,6 +206,11 @@ def broken(folder: Path) -> dict[str, Path]:
         "deep": ("n.json", b"[" * 200_000),
         "other kind": ("o.png", b"\x89PNG"),
         "semicolons": ("p.csv", b"text;label\na;b\n"),
+        "cp1252 table": ("q.csv", "text,label\nthe café,1\nnaïve \u2013 dull,0\n".encode("cp1252")),
+        "cp1252 lines": ("r.jsonl", '{"text": "the café"}\n'.encode("cp1252")),
+        "cp1252 array": ("s.json", '[{"text": "the café"}]'.encode("cp1252")),
+        "cp1252 text": ("t.txt", "the café\n".encode("cp1252")),
+        "ragged": ("u.csv", b"text,label\na,b,c\n"),
     }
     found = {}
     for name, (file, data) in made.items():
@@ -229,6 +234,13 @@ EXPECTED = {
     "unequal": "l.json holds columns of unequal length; 'text' has 2, 'label' has 1; write as many cells for every",
     "numbers": "m.csv has no column of texts; its columns are 'a', 'b', and none of them holds words; name the col",
     "deep": "n.json cannot be read; ",
+    "cp1252 table": "q.csv is not utf-8 text; row 1: byte 0xe9 at position 7 is not utf-8 text; name its encoding with "
+    "--encoding, such as cp1252 or latin-1, or save it as UTF-8",
+    "cp1252 lines": "r.jsonl is not utf-8 text; row 1: byte 0xe9 at position 17 is not utf-8 text; name its encoding",
+    "cp1252 array": "s.json cannot be read; not JSON: ",
+    "cp1252 text": "t.txt is not utf-8 text; 1 places are faulty, the first is t.txt:1: byte 0xe9 at position 7 is not "
+    "utf-8 text; name its encoding with --encoding",
+    "ragged": "u.csv: not one row could be read; row 1: 3 fields where the header has 2; write as many fields as",
     "other kind": "o.png: files ending in '.png' cannot be read; the kind is told by the ending, one of .csv, .tsv, .p",
 }
 
@@ -392,6 +404,26 @@ def test_a_damaged_file_gives_documents_faults_or_an_error_of_ours(patch: bytes,
         with contextlib.suppress(EmoBenchError):
             found, _ = read(path)
             assert found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_far_the_reading_is(tmp_path: Path, kind: str) -> None:
+    """Bytes on disk, rising from below all of them to all; files that were read count whole."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    rows = [(f"{number} {text}", label) for number in range(3000) for text, label in ROWS]
+    first = write(folder, kind, rows)
+    (folder / "a.txt").write_text("a text")
+    documents = open_documents(find_source(str(folder), {}, text=["text"], label="label"))
+    size = documents.size_bytes
+    assert size == first.stat().st_size + 6
+    assert documents.bytes_read() == 0
+    seen = [documents.bytes_read() for _ in documents]
+    assert seen == sorted(seen)
+    assert all(0 < found <= size for found in seen)
+    if kind in ("jsonl", "json", "lines.json", "data.json", "parquet"):  # others are read twice, or a megabyte at once
+        assert seen[0] < size
+    assert documents.bytes_read() == size
 
 
 def test_kinds_are_told_by_the_ending() -> None:

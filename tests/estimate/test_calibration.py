@@ -15,9 +15,11 @@ from emobench.errors import BrokenFileError
 from emobench.estimate.calibration import (
     Calibration,
     calibration_file,
+    corrected,
     correction,
     load_calibration,
     save_calibration,
+    typical_error,
 )
 
 
@@ -78,3 +80,22 @@ def test_a_broken_file_is_told(content: str) -> None:
     path.write_text(content)
     with pytest.raises(BrokenFileError, match=r"CPU\.json holds no corrections; .*; delete it, or make it anew"):
         load_calibration("CPU")
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=2, max_size=12))
+def test_each_ratio_is_corrected_by_the_others(ratios: list[float]) -> None:
+    """The record that is corrected takes no part in its own correction; the plain way of leaving one out agrees."""
+    plain = [ratio / correction([*ratios[:index], *ratios[index + 1 :]]).factor for index, ratio in enumerate(ratios)]
+    assert corrected(ratios) == pytest.approx(plain)
+
+
+def test_one_ratio_has_no_others() -> None:
+    """A single record stays as it was measured."""
+    assert corrected([1.7]) == [1.7]
+
+
+def test_the_typical_error_is_the_same_up_and_down() -> None:
+    """Twice too much and half of it are the same error."""
+    assert typical_error([2.0]) == pytest.approx(1.0)
+    assert typical_error([0.5]) == pytest.approx(1.0)
+    assert typical_error([1.0, 1.1, 4.0]) == pytest.approx(0.1)

@@ -157,6 +157,7 @@ def test_the_first_failure_ends_the_session(suite: pytest.Pytester) -> None:
     [
         (["--emo-time-limit=5"], "*--emo-time-limit needs --emo-isolate: a case in this process cannot be ended*"),
         (["--emo-isolate", "--emo-time-limit=0"], "*--emo-time-limit 0: no case can end in that; give *"),
+        (["--emo-isolate", "--emo-group-by=model"], "*--emo-group-by model and isolation on this machine exclude *"),
         (["--emo-shard=3/2"], "*--emo-shard: shard '3/2' cannot be used; a shard is I/N *"),
         (["--emo-executor=ray", "-n2"], "*--emo-executor ray and -n exclude each other: it runs cases elsewhere*"),
         (["-p", "emobench.executors.child"], "*-p emobench.executors.child belongs to a process that runs one case*"),

@@ -158,6 +158,18 @@ def test_a_missing_shard_is_lost_rows_and_exit_11(made: Maker, place: Place) -> 
     assert all(case in found.text for case in parts[1])
 
 
+@pytest.mark.parametrize(("count", "code"), [(1, 0), (3, 11)])
+def test_a_shard_alone(made: Maker, place: Place, count: int, code: int) -> None:
+    """The only shard of one is the whole run; one of three leaves the cases of the others lost, and exit code 11."""
+    mine = sorted(ids_of(Shard(index=1, count=count), IDS))
+    found, run = merged(place, made("r1", [record(case) for case in mine], shard=f"1/{count}"))
+    assert found.exit_code == code
+    assert found.text.startswith("merged 1 run into ")
+    assert sorted(item.id for item in run.records) == IDS
+    assert sorted(item.id for item in run.records if item.status is Status.OK) == mine
+    assert all(item.status is Status.LOST for item in run.records if item.id not in mine)
+
+
 def test_a_missing_shard_is_known_from_saved_runs_alone(made: Maker, place: Place, tmp_path: Path) -> None:
     """Where only the saved runs' files were copied, their results are taken and the missing shard is named."""
     files = []
@@ -252,6 +264,30 @@ def test_two_tests_of_a_case_stay_two_without_their_folder(tmp_path: Path) -> No
     assert sorted(bench["fullname"] for bench in found["benchmarks"]) == ["test_x", "test_y", "test_z"]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_two_tests_of_a_case_are_decided_apart(tmp_path: Path, named: bool) -> None:
+    """Two runs each measured a case by a test of its own: both results stay; of one test they are two results."""
+    sources = []
+    for value, name in enumerate(("a", "b"), start=1):
+        folder = tmp_path / "results" / "runs" / name
+        folder.mkdir(parents=True)
+        journal = create(folder)
+        head = {"machine_info": HERE, "commit_info": COMMIT, "machine_id": "one", "version": "5", "run": RUN}
+        journal.head({**head, "manifest": [IDS[0]]})
+        node = f"test_{name}" if named else "test_x"
+        journal.append(record(IDS[0], value=value).to_json(), benchmark=row(IDS[0], value), node=node)
+        journal.ended({"skipped": []})
+        sources.append(find_source(folder))
+    into = tmp_path / "results" / "runs" / "merged"
+    into.mkdir()
+    if not named:
+        with pytest.raises(SpecError, match="has 2 different results"):
+            merge(sources, into, storage=tmp_path / "results")
+        return
+    found = json.loads(merge(sources, into, storage=tmp_path / "results").path.read_bytes())
+    assert sorted(bench["stats"]["median"] for bench in found["benchmarks"]) == [1, 2]
+
+
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]])
 def test_a_lost_case_gives_way_to_its_result(made: Maker, place: Place, order: list[int]) -> None:
     """A row that says only that there is no result does not stand against a result, whichever is named first."""
@@ -296,7 +332,7 @@ def test_what_is_no_run(made: Maker, place: Place, tmp_path: Path) -> None:
     for given, text in (
         ([folder, tmp_path / "project"], "is no run's folder; it holds no journal"),
         ([folder, other], "is no run of EmoBench; it holds no records"),
-        ([folder], "1 run is nothing to merge; a merge takes two or more; name all shards"),
+        ([folder], "1 run is nothing to merge; a merge takes two or more, or a shard, .*; name all runs"),
         ([folder, saved], "the same run is given twice"),
     ):
         with pytest.raises(SpecError, match="(?s)" + text.replace("'", ".")):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from emobench.preflight.grouped import SHOWN, WIDTH, finding_lines, grouped
+import pytest
+
+from emobench.preflight.grouped import SHOWN, WIDTH, emobench_form, finding_lines, grouped
 from emobench.preflight.words import Finding, Fix
 
 LINE = "--emo-set " + " ".join(f"a_setting_of_some_length={number}" for number in range(6))
@@ -40,10 +42,10 @@ def test_the_block_has_all_that_is_known() -> None:
     assert "  12 rows leak" in lines
     assert "    why: they were seen" in lines
     assert "    fix: do this (slower)" in lines
-    assert f"         {LINE}" in lines
+    assert f"         {LINE.replace('--emo-set', '--set')}" in lines
     assert "    in: finetune[0], finetune[1] and 1 more" in lines
-    assert "  silence with --emo-silence leaks" in lines
-    assert all(len(line) <= WIDTH for line in lines if LINE not in line)
+    assert "  silence with --silence leaks" in lines
+    assert all(len(line) <= WIDTH for line in lines if "a_setting" not in line)
 
 
 def test_many_different_problems_are_counted_and_not_listed() -> None:
@@ -59,3 +61,23 @@ def test_the_short_form_is_a_line_a_problem() -> None:
     """In a run's summary a problem is one line with its first fix."""
     text = " ".join(" ".join(finding_lines(many(LEAK, 2), full=False)).split())
     assert text == f"warn, leaks, 2 cases: 12 rows leak; do this: {LINE}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "form"),
+    [
+        ("--emo-set max_length=512", "--set max_length=512"),
+        ("--emo-set a=1 --emo-set b=true", "--set a=1 --set b=true"),
+        ("--emo-seeds 5", "--seeds 5"),
+        ("--emo-silence leaks", "--silence leaks"),
+        ("--emo-batch-sizes 8", "-- --emo-batch-sizes 8"),
+        ("--emo-gate f1_macro:2pt", "-- --emo-gate f1_macro:2pt"),
+        ("--benchmark-storage=file:///x", "-- --benchmark-storage=file:///x"),
+        ('-k "minilm and lora"', '-k "minilm and lora"'),
+        ('pip install "emobench[quant]"', 'pip install "emobench[quant]"'),
+        ("[models.own] config = { num_attention_heads = ... }", "[models.own] config = { num_attention_heads = ... }"),
+    ],
+)
+def test_lines_to_copy_are_of_the_command_that_prints_them(setting: str, form: str) -> None:
+    """``emobench check`` prints its own options, and those of pytest behind --, as it passes them on."""
+    assert emobench_form(setting) == form

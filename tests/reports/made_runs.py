@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emobench.outcomes import Metric, Status, metric
+from emobench.records.index import RunIndex, index_of
 from emobench.records.record import Record
 from emobench.records.store import Run
 
@@ -192,3 +193,23 @@ def a_run(records: Sequence[Record], *, day: int = 1, **fields: Any) -> Run:
         "settings": settings,
     }
     return Run(**{**given, **fields})
+
+
+def indexed(run: Run) -> RunIndex:
+    """The columns of a run, as its index would hold them."""
+    return index_of(
+        run.path,
+        {
+            "machine_info": run.machine_info,
+            "commit_info": run.commit_info,
+            "datetime": run.datetime,
+            "benchmarks": [
+                {
+                    "extra_info": {"emobench": record.to_json()},
+                    "stats": {"data": list(run.timings.get(record.id, (0.01,)))},
+                }
+                for record in run.records
+            ],
+            "emobench": {"schema": 1, "run": run.settings, "unmeasured": [], "skipped": [], "manifest": []},
+        },
+    )

@@ -23,7 +23,7 @@ from emobench.errors import MissingExtraError
 from emobench.reports.content import content
 from emobench.reports.page import report_html
 from tests.reports.hostile import NAMES, PWNED, hostile_runs
-from tests.reports.made_runs import a_run, some_records, timed
+from tests.reports.made_runs import a_run, indexed, some_records, timed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -76,7 +76,7 @@ def hostile() -> bytes:
 @pytest.fixture(scope="module")
 def page() -> bytes:
     runs = {f"{day:04}": a_run(list(some_records(luck=day)), day=day) for day in (1, 2, 3)}
-    return report_html(content({"0003": runs["0003"]}, earlier=runs))
+    return report_html(content({"0003": runs["0003"]}, earlier={key: indexed(run) for key, run in runs.items()}))
 
 
 def test_hostile_names_make_the_same_elements_as_innocent_ones(hostile: bytes) -> None:

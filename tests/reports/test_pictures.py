@@ -20,7 +20,7 @@ from emobench.reports.scatter import radar_figure, scatter_figure, series_of
 from emobench.reports.style import text_faults
 from emobench.reports.words import name_of
 from tests.reports.hostile import hostile_runs
-from tests.reports.made_runs import a_run, some_records, timed, trained
+from tests.reports.made_runs import a_run, indexed, some_records, timed, trained
 
 LONG = "an-organization-with-a-long-name/{}-instruct-finetuned-sst-2-english-with-more-words"
 
@@ -38,7 +38,7 @@ def long() -> Content:
         for day in range(1, 13)
     }
     name = max(runs)
-    return content({name: runs[name]}, earlier=runs)
+    return content({name: runs[name]}, earlier={key: indexed(run) for key, run in runs.items()})
 
 
 def figures(content: Content) -> Iterator[Figure]:

@@ -103,6 +103,9 @@ def test_the_summary_says_what_is_missing() -> None:
     assert "failed              batch 4: a fault" in nothing
     misfit = the_text(sources=[Source(name="0001", results=[timed(4, status=Status.DOES_NOT_FIT)])])
     assert "batch 4: no peak was recorded; no batch size fitted" in misfit
+    # Of a part of a run, the record of the batch that did not fit still knows.
+    alone = timed(4, metric("largest_batch_fitted", 2), status=Status.DOES_NOT_FIT)
+    assert "no peak was recorded; batch 2 fitted" in the_text(sources=[Source(name="0001", results=[alone])])
 
 
 def test_a_target_is_kept_or_said_to_be_missed() -> None:

@@ -181,6 +181,31 @@ def test_a_resumed_run_remembers_its_validations(tmp_path: Path) -> None:
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("passed_over", [(), (21,)])
+def test_resumed_and_uninterrupted_choose_alike(tmp_path: Path, passed_over: tuple[int, ...]) -> None:
+    """Same validations, same stop, same best weights, though the best was written after the checkpoint gone on from.
+
+    The accuracy is drawn from the weights themselves, so the best epoch is anywhere and comes again only with them.
+    """
+
+    def drawn(current: nn.Module) -> dict[str, float]:
+        return {"accuracy": float(sum(part.detach().double().sum() for part in current.parameters()) * 1e4 % 1)}
+
+    kept = plan(epochs=8, early_stopping_patience=3, checkpoint_steps=7)
+    whole = tiny_model()
+    wanted = fit(whole, tiny_data(), replace(kept, folder=tmp_path / "whole"), validate=drawn)
+    cut = replace(kept, folder=tmp_path / "cut")
+    fit(tiny_model(), tiny_data(), replace(cut, stop_after=24), validate=drawn)
+    for step in passed_over:
+        (tmp_path / "cut" / f"checkpoint-{step}" / MARKER).unlink()
+    model = tiny_model(seed=5)
+    found = fit(model, tiny_data(), replace(cut, resume=True), validate=drawn)
+    assert found.validation == wanted.validation
+    assert (found.steps, found.stopped_early) == (wanted.steps, wanted.stopped_early)
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_training_learns() -> None:
     """The tiny task is learned: the last losses are far below the first."""
     outcome = fit(tiny_model(), tiny_data(400), plan(epochs=6, learning_rate=3e-3))

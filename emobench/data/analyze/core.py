@@ -1,13 +1,13 @@
 """The analysis: one pass over all documents, counted in tokens and handed to every question asked of them.
 
-Which questions those are is the caller's choice. While they look at one batch, the next is read and tokenized.
+Which questions those are is the caller's choice. While they look at one batch, the next ones are read and tokenized.
 """
 
 from __future__ import annotations
 
-import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,10 +17,10 @@ from emobench.data.document_sources import Source
 from emobench.data.documents import Document, open_documents
 from emobench.errors import DataError
 
-VERSION = 1
+VERSION = 2
 """Raised when the same documents would give another analysis."""
-SAY_SECONDS = 5.0
-"""How often progress is said."""
+BATCHES_AHEAD = 4
+"""Batches that are read or counted before they are asked for."""
 
 
 class Counter(Protocol):
@@ -71,23 +71,25 @@ def analyze(
     tokenizer: Counter,
     tokenizer_name: str,
     sampler: Sampler | None = None,
-    say: Callable[[str], None] | None = None,
+    watch: Callable[[int, int, int], None] | None = None,
 ) -> Analysis:
     """Read every document of a source once, or a sample of them, and ask every pass.
+
+    ``watch`` is told after each batch how many bytes were read, of how many, and how many documents were looked at.
 
     Raises:
         DataError: nothing could be read, or nothing was in the sample.
     """
     documents = open_documents(source, keep=sampler)
-    started = said = time.monotonic()
-    seen = 0
-    for batch, tokens in _ahead(_counted(iter(documents), tokenizer)):
+    seen, size = 0, documents.size_bytes
+    if watch is not None:
+        watch(0, size, 0)
+    for batch, tokens in _ahead(iter(documents), tokenizer):
         for one in passes:
             one.add(batch, tokens)
         seen += len(batch)
-        if say is not None and time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            say(f"{seen:,} documents, {seen / (said - started):,.0f} a second")
+        if watch is not None:
+            watch(documents.bytes_read(), size, seen)
     if not seen:
         raise DataError(
             f"{source.name}: no document is in the sample",
@@ -104,17 +106,28 @@ def analyze(
     )
 
 
-def _counted(batches: Iterator[list[Document]], tokenizer: Counter) -> Iterator[tuple[list[Document], list[int]]]:
-    for batch in batches:
-        yield batch, tokenizer.count([document.text for document in batch])
+def _ahead(batches: Iterator[list[Document]], tokenizer: Counter) -> Iterator[tuple[list[Document], list[int]]]:
+    """Yield the batches with their counts, in order, while one thread reads the next and two count tokens.
 
+    The tokenizers library leaves Python to others while it counts, but must wait for it before and behind: with a
+    second batch at hand its own threads never stand idle meanwhile.
+    """
 
-def _ahead(
-    batches: Iterator[tuple[list[Document], list[int]]],
-) -> Iterator[tuple[list[Document], list[int]]]:
-    """Yield the batches while a thread prepares the next one: the tokenizer leaves Python to others."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="emobench-tokens") as thread:
-        pending = thread.submit(next, batches, None)
-        while (found := pending.result()) is not None:
-            pending = thread.submit(next, batches, None)
-            yield found
+    def step() -> tuple[list[Document], Future[list[int]]] | None:
+        batch = next(batches, None)
+        return None if batch is None else (batch, counting.submit(tokenizer.count, [one.text for one in batch]))
+
+    with (
+        ThreadPoolExecutor(max_workers=2, thread_name_prefix="emobench-tokens") as counting,
+        ThreadPoolExecutor(max_workers=1, thread_name_prefix="emobench-reading") as reading,
+    ):
+        steps = deque(reading.submit(step) for _ in range(BATCHES_AHEAD))
+        try:
+            while (found := steps.popleft().result()) is not None:
+                batch, counted = found
+                tokens = counted.result()
+                steps.append(reading.submit(step))
+                yield batch, tokens
+        finally:
+            for left in steps:
+                left.cancel()

@@ -205,10 +205,10 @@ def _label_number(label: str | None) -> int:
 
 
 def _note(document: Document) -> bytes:
-    head = f"{document.place}{_MARK}{(document.label or '')[:_EXCERPT]}{_MARK}"
-    if head.count(_MARK) > 2:
-        head = f"{document.place.replace(_MARK, ' ')}{_MARK}{(document.label or '').replace(_MARK, ' ')}{_MARK}"
-    return f"{head}{document.text[:_EXCERPT]}".encode("utf-8", "replace")
+    place, label = document.place, (document.label or "")[:_EXCERPT]
+    if _MARK in place or _MARK in label:
+        place, label = place.replace(_MARK, " "), label.replace(_MARK, " ")
+    return f"{place}{_MARK}{label}{_MARK}{document.text[:_EXCERPT]}".encode("utf-8", "replace")
 
 
 def _text_records(scan: Scan, numbers: Records, labels: Records) -> Records:

@@ -92,7 +92,7 @@ def text_kind(text: str) -> TextKind:
     """The kind of one text by its beginning; "unknown" where it has fewer than three words."""
     start = text[:LOOKED_AT]
     lines = start.split("\n")
-    may_turn = "<|" in start or "[INST]" in start or "<start_of" in start
+    may_turn = ("<" in start and ("<|" in start or "<start_of" in start)) or "[INST]" in start
     if any(map(_INSTRUCTION.match, lines)) or (may_turn and _TURN.search(start)):
         return "instruction"
     if len(lines) > 1 and any(map(_QUESTION.match, lines)) and any(map(_ANSWER.match, lines)):

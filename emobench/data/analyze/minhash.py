@@ -23,8 +23,8 @@ ROWS = 3
 """Bins of a band. Two documents meet where all bins of a band are equal: with probability 1 - (1 - J**3)**20."""
 BINS = BANDS * ROWS
 _SEED = 20_240_518
-_FEW = 32
-"""Up to this many filled bins, sources of the empty ones are found by comparing all; above, by trying in order."""
+_STEP = 64
+"""More than any bin: a step and a bin are one number, ordered by the step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,51 +93,44 @@ def signatures(found: Shingles) -> npt.NDArray[np.uint32]:
 
 def _densified(table: npt.NDArray[np.uint32], filled: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
     """Give every empty bin the value of the filled bin that comes first in the empty one's own order."""
-    order, rank = _orders()
-    places = np.arange(BINS)
-    counts = filled.sum(axis=1)
-    for few in np.unique(counts[(counts > 0) & (counts <= _FEW)]).tolist():
-        rows = np.flatnonzero(counts == few)
-        # (rows, few, BINS) steps at which each bin finds each of the filled ones
-        steps = rank[np.nonzero(filled[rows])[1].reshape(-1, few)]
-        # At [step, bin] of the order, laid flat: twice as fast as two indices.
-        source = np.take(order, steps.min(axis=1).astype(np.intp) * BINS + places)
-        table[rows] = np.take(table, source + rows[:, None] * BINS)
-    cells = np.flatnonzero(~filled & (counts > _FEW)[:, None])
-    bins = cells % BINS
-    rows = cells - bins
-    values, full = table.reshape(-1), filled.reshape(-1)
-    for step in range(1, BINS):
-        if not len(cells):
-            break
-        source = rows + np.take(order[step], bins)
-        hit = np.take(full, source)
-        values[cells[hit]] = np.take(values, source[hit])
-        missed = np.flatnonzero(~hit)
-        cells, rows, bins = cells[missed], rows[missed], bins[missed]
-    return table
+    first = _first_sources()
+    # Eight bins at a time: what is first among them is looked up by which of them are filled.
+    packed = np.packbits(filled, axis=1)
+    best = first[0][packed[:, 0]]
+    for byte in range(1, len(first)):
+        np.minimum(best, np.take(first[byte], packed[:, byte], axis=0), out=best)
+    sources = (best % _STEP).astype(np.intp) + np.arange(len(table))[:, None] * BINS
+    densified: npt.NDArray[np.uint32] = np.take(table, sources)
+    return densified
 
 
 @cache
-def _orders() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """(BINS, BINS) at [step, bin] where a bin looks for a source, itself first; and at [source, bin] that step."""
+def _first_sources() -> npt.NDArray[np.uint16]:
+    """(BINS / 8, 256, BINS) at [byte, which of its bins are filled, bin]: ``_STEP`` * step + source of the first.
+
+    A bin looks for a source in a random order of its own, itself at step 0. Where none is filled, the largest number
+    there is, whose source means nothing.
+    """
     random = np.random.default_rng(_SEED)
-    order = np.empty((BINS, BINS), np.int64)
-    rank = np.empty((BINS, BINS), np.uint8)
+    found = np.full((-(-BINS // 8), 256, BINS), BINS * _STEP, np.uint16)
     for place in range(BINS):
         others = np.delete(np.arange(BINS), place)
-        order[:, place] = [place, *random.permutation(others)]
-        rank[order[:, place], place] = np.arange(BINS)
-    return order, rank
+        for step, source in enumerate([place, *random.permutation(others)]):
+            byte, bit = divmod(int(source), 8)
+            holds = (np.arange(256) >> (7 - bit) & 1).astype(np.bool_)
+            found[byte, holds, place] = np.minimum(found[byte, holds, place], step * _STEP + source)
+    return found
 
 
 def band_keys(signed: npt.NDArray[np.uint32]) -> U64:
     """(D, ``BANDS``) keys; two documents share a key where all bins of that band are equal."""
     random = np.random.default_rng(_SEED + 1)
     factors = random.integers(2**63, 2**64, ROWS, dtype=np.uint64) | np.uint64(1)
-    grouped = signed.reshape(len(signed), BANDS, ROWS).astype(np.uint64)
+    grouped = mixed(signed.astype(np.uint64)).reshape(len(signed), BANDS, ROWS)
     # The band is part of the key, so that bands do not meet each other.
-    total = (mixed(grouped) * factors).sum(axis=2, dtype=np.uint64) + np.arange(BANDS, dtype=np.uint64) * factors[0]
+    total = np.arange(BANDS, dtype=np.uint64) * factors[0] + grouped[:, :, 0] * factors[0]
+    for row in range(1, ROWS):
+        total += grouped[:, :, row] * factors[row]
     return mixed(total)
 
 

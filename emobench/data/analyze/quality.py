@@ -23,7 +23,7 @@ from emobench.data.documents import Document
 SHORT_WORDS = 3
 LONG_BYTES = 100_000
 REPEATED_SHARE = 0.3
-"""Of a document's lines and sentences; Rae et al. 2021 (Gopher), table A1, for lines."""
+"""Of a document's lines and sentences; Rae et al. 2021 (Gopher), table A1, take it for lines and for paragraphs."""
 REPEATED_FROM = 4
 """Lines or sentences a document has before repetition in it counts."""
 SYMBOL_SHARE = 0.5
@@ -109,7 +109,10 @@ def _starts(batch: Sequence[Document], scan: Scan) -> dict[str, I64]:
     count = len(batch)
     words = np.diff(scan.word_offsets)
     full = scan.size_bytes - scan.spaces
-    faults = np.array([encoding_faults(document.text) for document in batch], np.int64).reshape(count, 3)
+    faults = np.full((count, 3), -1, np.int64)
+    for index, document in enumerate(batch):
+        if not document.text.isascii():
+            faults[index] = encoding_faults(document.text)
     whole = {
         "empty": scan.empty,
         "short": ~scan.empty & (words < SHORT_WORDS),

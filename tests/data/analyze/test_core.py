@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from emobench.data.analyze.cache import cache_key, content_digest, kept_path, load, store
-from emobench.data.analyze.core import Analysis, analyze
+from emobench.data.analyze.core import BATCHES_AHEAD, Analysis, analyze
 from emobench.data.analyze.labels import Labels
 from emobench.data.analyze.lengths import Lengths
 from emobench.data.analyze.sampling import Sampler
@@ -104,6 +106,59 @@ def test_what_a_pass_raises_reaches_the_caller(rows: Path) -> None:
 
     with pytest.raises(DataError, match="planted"):
         analyze(find_source(str(rows), {}), passes=[], tokenizer=Broken(), tokenizer_name="x")
+
+
+def test_progress_is_told_in_bytes(rows: Path) -> None:
+    """From nothing to all bytes and documents, never backwards."""
+    told: list[tuple[int, int, int]] = []
+    run(rows, watch=lambda done, size, documents: told.append((done, size, documents)))
+    size = rows.stat().st_size
+    assert told[0] == (0, size, 0)
+    assert told[-1] == (size, size, 3000)
+    assert told == sorted(told)
+    assert [documents for _, _, documents in told] == [0, 1024, 2048, 3000]
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_counting_ahead_keeps_the_order(rows: Path, slow: int) -> None:
+    """Two batches are counted at a time: whichever is ready first, counts stay with their texts."""
+
+    class Uneven(Words):
+        def __init__(self) -> None:
+            self.calls = count()
+
+        def count(self, texts: Sequence[str]) -> list[int]:
+            if next(self.calls) % 2 == slow:
+                time.sleep(0.05)
+            return super().count(texts)
+
+    seen = Seen()
+    analyze(find_source(str(rows), {}), passes=[seen], tokenizer=Uneven(), tokenizer_name="words")
+    assert seen.found == [("word " * (number % 5 + 1), number % 5 + 1) for number in range(3000)]
+
+
+def test_reading_ahead_is_bounded(tmp_path: Path) -> None:
+    """While the passes look at a batch, no more are held than are said to be; a pass that fails ends the reading."""
+    path = tmp_path / "rows.txt"
+    path.write_text("a line\n" * 1024 * 40)
+    source = find_source(str(path), {})
+    counted = []
+
+    class Slow(Words):
+        def count(self, texts: Sequence[str]) -> list[int]:
+            counted.append(len(texts))
+            return super().count(texts)
+
+    class Stops(Seen):
+        def add(self, batch: Sequence[Document], tokens: Sequence[int]) -> None:
+            time.sleep(0.05)
+            super().add(batch, tokens)
+            if len(self.found) > 4 * 1024:
+                raise DataError("stop", why="planted", fix="none")
+
+    with pytest.raises(DataError, match="planted"):
+        analyze(source, passes=[Stops()], tokenizer=Slow(), tokenizer_name="words")
+    assert 5 <= len(counted) <= 5 + BATCHES_AHEAD + 1
 
 
 def test_a_kept_analysis_is_the_same(rows: Path, tmp_path: Path) -> None:

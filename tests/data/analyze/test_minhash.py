@@ -18,7 +18,7 @@ from emobench.data.analyze.minhash import (
     shingles,
     signatures,
 )
-from emobench.data.analyze.scan import scan
+from emobench.data.analyze.scan import mixed, scan
 from tests.data.analyze.test_scan import slow_words
 
 
@@ -85,15 +85,24 @@ def test_the_estimate_is_unbiased_and_within_its_bound(size: int, similarity: fl
     assert errors.std() > 0.6 * np.sqrt(variance / BINS)
 
 
-def test_both_ways_to_fill_empty_bins_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Comparing all filled bins gives the source that trying in order gives."""
+def slow_signature(hashes: np.ndarray) -> list[int]:
+    """One bin after the other, an empty one taking the first filled bin of its own random order."""
+    smallest: dict[int, int] = {}
+    for value in mixed(hashes.astype(np.uint64) + np.uint64(minhash._SEED)).tolist():
+        place, low = (value >> 32) * BINS >> 32, value & 0xFFFFFFFF
+        smallest[place] = min(low, smallest.get(place, low))
+    random_ = np.random.default_rng(minhash._SEED)
+    orders = [[place, *random_.permutation(np.delete(np.arange(BINS), place)).tolist()] for place in range(BINS)]
+    return [next(smallest[source] for source in order if source in smallest) for order in orders]
+
+
+def test_empty_bins_are_filled_as_a_slow_reading_fills_them() -> None:
+    """Signatures of sets of 1 to 400 shingles, from one filled bin to all; no shingle gives zeros."""
     random_ = random.Random(7)
-    sets = [np.sort(random_.sample(range(2**32), size)).astype(np.uint32) for size in range(1, 80)]
-    found = signed(sets)
-    for few in (0, 30):
-        monkeypatch.setattr(minhash, "_FEW", few)
-        assert np.array_equal(signed(sets), found)
-    assert (found != 0).all()
+    sizes = [*range(1, 80), 150, 400]
+    sets = [np.sort(random_.sample(range(2**32), size)).astype(np.uint32) for size in sizes]
+    assert signed(sets).tolist() == [slow_signature(one) for one in sets]
+    assert not signed([sets[0], np.empty(0, np.uint32)])[1].any()
 
 
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.63, 0.8])
