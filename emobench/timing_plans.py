@@ -34,6 +34,7 @@ def rates_of(ceilings: Ceilings) -> Rates:
         forward=ceilings.forward_flops_per_second,
         backward_inputs=ceilings.backward_inputs_flops_per_second,
         backward_weights=ceilings.backward_weights_flops_per_second,
+        seconds_per_random_number=ceilings.seconds_per_random_number,
     )
 
 

@@ -65,6 +65,7 @@ def _spelled_out_sdpa(net: Network, q: Value, k: Value, v: Value, rate: float) -
     empty = tape.memory.block(count)
     weights = tape.make(count, weights, item=q.item)
     del empty, scores
+    net.drawn += count
     mask = tape.memory.block(count * q.item)
     weights = tape.make(count, weights, item=q.item, keeps=[mask])
     del mask

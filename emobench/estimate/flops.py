@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emobench.estimate.parameters import adapted, head_parameters
-from emobench.estimate.passes import written_bytes
+from emobench.estimate.passes import forward_counts
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.shapes import Shape, shape_of
 from emobench.estimate.weights import weight_bytes
@@ -83,8 +83,10 @@ def training_flops(case: CaseSpec, length: int, method: str) -> float:
 class Products:
     """Floating-point operations of a plan's matrix products, by what sets the rate they reach."""
 
-    forward: Mapping[int, float]
-    """Of forward passes, by the rows (tokens of the whole batch) that are multiplied at once."""
+    layers: Mapping[int, float]
+    """Of the layers' forward passes, by the rows (tokens of the whole batch) that are multiplied at once."""
+    head: Mapping[int, float]
+    """Of the head's, likewise."""
     backward_inputs: float = 0.0
     """Of the gradients of layers' inputs."""
     backward_weights: float = 0.0
@@ -93,7 +95,7 @@ class Products:
     @property
     def total(self) -> float:
         """All of them."""
-        return sum(self.forward.values()) + self.backward_inputs + self.backward_weights
+        return sum(self.layers.values()) + sum(self.head.values()) + self.backward_inputs + self.backward_weights
 
 
 def plan_flops(plan: MemoryPlan) -> float:
@@ -112,7 +114,7 @@ def plan_products(plan: MemoryPlan) -> Products:
     rows, head_rows = plan.batch_size * plan.length, plan.batch_size
     layers, head = _layers_flops(plan), plan.batch_size * _head_flops(plan, shape_of(plan.model), plan.length)
     if plan.work != "train":
-        return Products(forward=_by_rows({rows: layers}, {head_rows: head}))
+        return Products(layers={rows: layers}, head={head_rows: head})
     assert plan.method is not None
     inputs, weights, again = {"head": (0.0, 0.0, 0.0), "full": (layers, layers, layers)}.get(
         plan.method.id, (layers, 0.0, layers)
@@ -123,9 +125,9 @@ def plan_products(plan: MemoryPlan) -> Products:
         inputs += _layers_flops(plan, matrices=False)
         adapters = _adapter_flops(plan)
     again = again if plan.gradient_checkpointing else 0.0
-    forward = _by_rows({rows: plan.parts * (layers + again + adapters)}, {head_rows: plan.parts * head})
     return Products(
-        forward=forward,
+        layers={rows: plan.parts * (layers + again + adapters)},
+        head={head_rows: plan.parts * head},
         backward_inputs=plan.parts * (inputs + adapters + head),
         backward_weights=plan.parts * (weights + adapters + head),
     )
@@ -135,19 +137,12 @@ def _generation_products(plan: MemoryPlan) -> Products:
     shape = shape_of(plan.model)
     prompt = plan.batch_size * shape.layers * _layer_flops(shape, plan.length, plan.length, plan.length)
     # The prompt gives the first new token, and each of them but the last is fed.
-    steps = range(plan.length + 1, plan.length + max(0, plan.new_tokens - 1) + 1)
-    fed = sum(plan.batch_size * _row_flops(plan, shape, 1, keys) for keys in steps)
-    logits = plan.batch_size * 2.0 * shape.width * shape.vocabulary
-    return Products(forward=_by_rows({plan.batch_size * plan.length: prompt}, {plan.batch_size: logits + fed}))
-
-
-def _by_rows(*parts: Mapping[int, float]) -> Mapping[int, float]:
-    """Operations by rows, summed over the parts."""
-    found: dict[int, float] = {}
-    for part in parts:
-        for rows, flops in part.items():
-            found[rows] = found.get(rows, 0.0) + flops
-    return found
+    fed = range(plan.length + 1, plan.length + max(1, plan.new_tokens))
+    each = sum(plan.batch_size * shape.layers * _layer_flops(shape, 1, 1, keys) for keys in fed)
+    logits = plan.batch_size * 2.0 * shape.width * shape.vocabulary * (1 + len(fed))
+    layers = {plan.batch_size * plan.length: prompt}
+    layers[plan.batch_size] = layers.get(plan.batch_size, 0.0) + each
+    return Products(layers=layers, head={plan.batch_size: logits})
 
 
 def forward_bytes(plan: MemoryPlan) -> float:
@@ -158,7 +153,7 @@ def forward_bytes(plan: MemoryPlan) -> float:
     """
     resting = weight_bytes(plan)
     weights = resting.weights + resting.quantization + resting.adapters
-    moved = 2.0 * written_bytes(plan)
+    moved = 2.0 * forward_counts(plan).written_bytes
     if plan.work != "generate":
         return weights + moved
     shape = shape_of(plan.model)

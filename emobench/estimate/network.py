@@ -30,6 +30,10 @@ class Network:
     cache: list[Block] = field(default_factory=list)
     """Keys and values kept for generation."""
     masks: list[Block] = field(default_factory=list)
+    drawn: int = 0
+    """Numbers that torch's generator drew for dropout."""
+    drawn_fast: int = 0
+    """Numbers that the product's own generator drew."""
 
     @property
     def training(self) -> bool:
@@ -58,7 +62,10 @@ class Network:
             return x
         # The mask is one byte an element on a GPU. On the CPU the product draws 16 random bits an element and compares.
         on_cpu = self.plan.device == "cpu"
-        scratch = self.tape.memory.block(3 * x.count, "workspace") if on_cpu and self.plan.fast_dropout else None
+        fast = on_cpu and self.plan.fast_dropout
+        self.drawn_fast += x.count if fast else 0
+        self.drawn += 0 if fast else x.count
+        scratch = self.tape.memory.block(3 * x.count, "workspace") if fast else None
         mask = self.tape.memory.block(x.count * (x.item if on_cpu else 1))
         del scratch
         return self.tape.make(x.count, x, item=x.item, keeps=[mask])

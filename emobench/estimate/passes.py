@@ -6,7 +6,7 @@ Weights, optimizer state and what a process takes besides are the caller's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from emobench.estimate.network import Network
 from emobench.estimate.parameters import trainable_parameters
@@ -40,12 +40,24 @@ def _train(net: Network) -> None:
     del state
 
 
-def written_bytes(plan: MemoryPlan) -> int:
-    """Bytes of all tensors that one forward pass of the plan makes, those it lets go at once included."""
+@dataclass(frozen=True, kw_only=True)
+class ForwardCounts:
+    """What one forward pass of a plan does besides its matrix products."""
+
+    written_bytes: int
+    """Of all tensors that it makes, those it lets go at once included."""
+    drawn: int
+    """Random numbers of dropout from torch's generator."""
+    drawn_fast: int
+    """The same from the product's own."""
+
+
+def forward_counts(plan: MemoryPlan) -> ForwardCounts:
+    """Counted operation by operation; of ``generate`` the pass over the prompt."""
     memory = Memory()
     net = Network(plan=plan, shape=shape_of(plan.model), tape=Tape(memory, recording=False))
     forward_and_back(net)
-    return memory.written
+    return ForwardCounts(written_bytes=memory.written, drawn=net.drawn, drawn_fast=net.drawn_fast)
 
 
 def forward(net: Network) -> Value:

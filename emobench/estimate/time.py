@@ -1,9 +1,10 @@
 """Seconds that a plan or a case takes, from its operations and bytes and what a machine reaches. Measures nothing.
 
-A unit of work is taken apart into matrix products at the machine's matrix rate, bytes at its copy rate (weights read,
-tensors written and read, the optimizer's state), and operators at its cost of a tiny one; the four are added, not
-overlapped. How much of each rate a whole model reaches are the constants here, which were fitted on a grid of
-configurations; ``benchmarks/test_estimate.py`` measures how far the estimate is off on another grid.
+A unit of work is taken apart into matrix products at the machine's rate for their rows and layout, bytes at its copy rate
+(tensors written and read, quantized weights unpacked, the optimizer's state), the random numbers of dropout, and operators
+at its cost of a tiny one; the parts are added, not overlapped. How much of each rate a whole model reaches are the
+constants here, which were fitted on a grid of configurations; ``benchmarks/test_time_estimate.py`` measures how far the
+estimate is off on another grid.
 """
 
 from __future__ import annotations
@@ -15,19 +16,23 @@ from dataclasses import dataclass, field
 
 from emobench.estimate.flops import plan_products
 from emobench.estimate.parameters import trainable_parameters
-from emobench.estimate.passes import written_bytes
+from emobench.estimate.passes import ForwardCounts, forward_counts
 from emobench.estimate.plan import SCORING_TOKENS, MemoryPlan, training_plan, usual_attention
 from emobench.estimate.shapes import shape_of
 from emobench.estimate.weights import quantized_weights, weight_bytes
 from emobench.specs import CaseSpec
 
-PRODUCTS = 1.15
+PRODUCTS = 1.05
 """Time of a model's matrix products over that at the rate of one layer's alone: theirs are ragged."""
-TENSORS = 0.6
-"""Time of writing and reading a pass's tensors over that at the rate of a large copy: part of them stays in caches."""
+PRODUCTS_OF_GENERATION = 1.3
+"""The same where a token is made at a time: matrices of every shape meet a few rows."""
+TENSORS = 1.8
+"""Time of a pass's other operations over that of copying what they write: several read more than they write."""
 BACKWARD_TENSORS = 2.0
 """Tensors of a backward pass over those of its forward pass."""
-OPERATORS = 4.0
+OWN_DROPOUT = 0.22
+"""Cost of a random number of the product's own dropout over that of torch's."""
+OPERATORS = 10.0
 """Cost of a model's operator, with what Python does around it, over that of a tiny addition."""
 OPERATORS_A_LAYER = 25
 """Besides its matrices: norms, reshapes, rotary positions, attention, activation, sums."""
@@ -56,19 +61,26 @@ class Rates:
     seconds_per_operator: float
     forward: tuple[tuple[int, float], ...] = ()
     """Rows, ascending, and the FLOP/s of a layer's product on that many; empty: all as the large one."""
-    backward_inputs: float | None = None
-    """FLOP/s of the gradient of a layer's inputs; None as the large product."""
+    backward_inputs: tuple[tuple[int, float], ...] = ()
+    """Width of a model, ascending, and the FLOP/s of the gradients of its layers' inputs; empty: as the large one."""
     backward_weights: float | None = None
     """FLOP/s of the gradient of its weights; None as the large product."""
+    seconds_per_random_number: float = 0.0
+    """Of a number of a dropout mask, from torch's generator."""
 
     def at_rows(self, rows: int) -> float:
         """FLOP/s of a layer's product on ``rows`` tokens: between two that were measured, on a line of logarithms."""
-        if not self.forward:
+        return self._at(self.forward, rows)
+
+    def at_width(self, width: int) -> float:
+        """FLOP/s of the gradients of layers' inputs in a model of a width, likewise."""
+        return self._at(self.backward_inputs, width)
+
+    def _at(self, measured: Sequence[tuple[int, float]], size: int) -> float:
+        if not measured:
             return self.flops_per_second
-        sizes, rates = zip(*self.forward, strict=True)
-        return math.exp(
-            _between(math.log(max(1, rows)), [math.log(size) for size in sizes], [math.log(x) for x in rates])
-        )
+        sizes, rates = zip(*measured, strict=True)
+        return math.exp(_between(math.log(max(1, size)), list(map(math.log, sizes)), list(map(math.log, rates))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +115,14 @@ def plan_seconds(plan: MemoryPlan, rates: Rates) -> TimeEstimate:
     Raises:
         UnsupportedError: an architecture whose shape is not known.
     """
+    counts = forward_counts(plan)
+    # The rates by rows were measured with weights that come from memory, as in a model.
+    read = 0.0 if rates.forward else _weight_traffic(plan)
     parts = {
-        "products": PRODUCTS * _product_seconds(plan, rates),
-        "weights": _weight_traffic(plan) / rates.bytes_per_second,
-        "tensors": TENSORS * _tensor_traffic(plan) / rates.bytes_per_second,
+        "products": _product_seconds(plan, rates),
+        "weights": (read + _dequantized_bytes(plan)) / rates.bytes_per_second,
+        "tensors": TENSORS * _tensor_traffic(plan, counts) / rates.bytes_per_second,
+        "dropout": _forward_passes(plan) * _drawn(counts) * rates.seconds_per_random_number,
         "operators": OPERATORS * _operators(plan) * rates.seconds_per_operator,
     }
     if plan.work == "train":
@@ -118,9 +134,18 @@ def plan_seconds(plan: MemoryPlan, rates: Rates) -> TimeEstimate:
 
 def _product_seconds(plan: MemoryPlan, rates: Rates) -> float:
     products = plan_products(plan)
-    forward = sum(flops / rates.at_rows(rows) for rows, flops in products.forward.items())
-    inputs = products.backward_inputs / (rates.backward_inputs or rates.flops_per_second)
-    return forward + inputs + products.backward_weights / (rates.backward_weights or rates.flops_per_second)
+    share = PRODUCTS_OF_GENERATION if plan.work == "generate" else PRODUCTS
+    given = rates.at_width(shape_of(plan.model).width)
+    weights = products.backward_weights / (rates.backward_weights or rates.flops_per_second)
+    head = sum(flops / rates.at_rows(rows) for rows, flops in products.head.items())
+    layers = {rows: flops / rates.at_rows(rows) for rows, flops in products.layers.items()}
+    if not shape_of(plan.model).family.conv1d:
+        return share * (head + sum(layers.values()) + products.backward_inputs / given + weights)
+    # Conv1D keeps its weight the other way round: its forward pass multiplies as a Linear's gradient does, and its
+    # gradient as a Linear's forward pass.
+    turned = sum(max(seconds, products.layers[rows] / given) for rows, seconds in layers.items())
+    inputs = products.backward_inputs / rates.at_rows(plan.batch_size * plan.length)
+    return share * (head + turned + inputs + weights)
 
 
 def _between(at: float, places: Sequence[float], values: Sequence[float]) -> float:
@@ -148,13 +173,29 @@ def _weight_traffic(plan: MemoryPlan) -> float:
     # Of the token vectors only those of the batch are read, unless they are the output layer too.
     looked_up = 0 if plan.causal and shape.tied else shape.vocabulary * shape.width * plan.item
     read = resting.weights + resting.quantization + resting.adapters - looked_up
-    if plan.precision == "int8":
-        read += DEQUANTIZED_BYTES * quantized_weights(shape)
     return max(0, read) * _passes(plan)
 
 
-def _tensor_traffic(plan: MemoryPlan) -> float:
-    moved = 2.0 * written_bytes(plan)
+def _dequantized_bytes(plan: MemoryPlan) -> float:
+    if plan.precision != "int8":
+        return 0.0
+    return DEQUANTIZED_BYTES * quantized_weights(shape_of(plan.model)) * _passes(plan)
+
+
+def _drawn(counts: ForwardCounts) -> float:
+    """Random numbers of a forward pass, in those of torch's generator."""
+    return counts.drawn + OWN_DROPOUT * counts.drawn_fast
+
+
+def _forward_passes(plan: MemoryPlan) -> int:
+    """Forward passes of an optimizer step, those of checkpointing included; of other work none counts."""
+    if plan.work != "train" or plan.method is None:
+        return 0
+    return plan.parts * (2 if plan.gradient_checkpointing and plan.method.id != "head" else 1)
+
+
+def _tensor_traffic(plan: MemoryPlan, counts: ForwardCounts) -> float:
+    moved = 2.0 * counts.written_bytes
     if plan.work == "generate":
         shape = shape_of(plan.model)
         steps = max(0, plan.new_tokens - 1)

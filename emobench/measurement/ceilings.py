@@ -22,7 +22,7 @@ from emobench.files import cache_folder, write_bytes
 from emobench.measurement.products import fastest, product_rates
 from emobench.specs import DeviceKind
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when what is measured changes: older cache files are then measured anew."""
 
 ASSUMED_CACHE_BYTES = 32 * 2**20
@@ -31,12 +31,14 @@ ASSUMED_CACHE_BYTES = 32 * 2**20
 _SECONDS_EACH = 0.6
 """Time spent on the copy and on the operator once the sizes are found."""
 _TINY_CALLS = 1000
+_RANDOM_NUMBERS = 1 << 20
+_BY_SIZE = ("forward_flops_per_second", "backward_inputs_flops_per_second")
 _RATES = (
     "flops_per_second",
-    "backward_inputs_flops_per_second",
     "backward_weights_flops_per_second",
     "bytes_per_second",
     "overhead_seconds_per_operator",
+    "seconds_per_random_number",
     "cache_bytes",
 )
 
@@ -56,14 +58,16 @@ class Ceilings:
     """Of a large matrix product in ``dtype``: two operations a multiplication."""
     forward_flops_per_second: tuple[tuple[int, float], ...]
     """Of a layer of a base-size model by the rows it is given: few rows reach less (see ``products``)."""
-    backward_inputs_flops_per_second: float
-    """Of the gradient of such a layer's inputs."""
+    backward_inputs_flops_per_second: tuple[tuple[int, float], ...]
+    """Of the gradients of layers' inputs by the width of the model."""
     backward_weights_flops_per_second: float
     """Of the gradient of its weights."""
     bytes_per_second: float
     """Of a copy many times larger than the last-level cache; bytes read plus bytes written."""
     overhead_seconds_per_operator: float
     """Of an addition of eight numbers called from Python: dispatch on the CPU, a kernel launch on a GPU."""
+    seconds_per_random_number: float
+    """Of ``bernoulli_``, which draws a dropout mask."""
     cache_bytes: int
     """Last-level cache of the device: operands within it are not streamed from memory."""
     cache_source: str
@@ -74,7 +78,7 @@ class Ceilings:
 
     def to_json(self) -> dict[str, Any]:
         """All fields as JSON has them."""
-        return {**asdict(self), "forward_flops_per_second": [list(pair) for pair in self.forward_flops_per_second]}
+        return {name: [list(x) for x in value] if name in _BY_SIZE else value for name, value in asdict(self).items()}
 
 
 def measured_ceilings(
@@ -108,7 +112,7 @@ def measured_ceilings(
         if kept is not None:
             return kept
         cache_bytes, source = last_level_cache(device)
-        products = product_rates(device, dtype)
+        products = product_rates(device, dtype, cache_bytes=cache_bytes)
         ceilings = Ceilings(
             **named,
             flops_per_second=products.large,
@@ -117,6 +121,7 @@ def measured_ceilings(
             backward_weights_flops_per_second=products.backward_weights,
             bytes_per_second=_copy_rate(device, cache_bytes),
             overhead_seconds_per_operator=_operator_overhead(device),
+            seconds_per_random_number=_random_cost(device),
             cache_bytes=cache_bytes,
             cache_source=source,
             fast_bf16=found.fast_bf16,
@@ -193,13 +198,16 @@ def _read(path: Path, named: dict[str, Any]) -> Ceilings | None:
         return None
     if not all(_is_rate(content[key]) for key in _RATES):
         return None
-    try:
-        forward = tuple((int(rows), float(rate)) for rows, rate in content["forward_flops_per_second"])
-    except (TypeError, ValueError):
-        return None
-    if not forward or not all(_is_rate(rows) and _is_rate(rate) for rows, rate in forward):
-        return None
-    return Ceilings(**{**content, "forward_flops_per_second": forward})
+    by_size = {name: _sizes(content[name]) for name in _BY_SIZE}
+    return Ceilings(**{**content, **by_size}) if all(by_size.values()) else None
+
+
+def _sizes(value: object) -> tuple[tuple[int, float], ...]:
+    """Sizes with their rates, or nothing where one of them is none."""
+    pairs = value if isinstance(value, list) else []
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_rate, pair)) for pair in pairs):
+        return ()
+    return tuple((int(size), float(rate)) for size, rate in pairs)
 
 
 def _is_rate(value: object) -> bool:
@@ -226,3 +234,12 @@ def _operator_overhead(device: DeviceKind) -> float:
     """Seconds of one addition of eight numbers, a thousand in a row."""
     left, right = (torch.ones(8, device=device) for _ in range(2))
     return fastest(lambda: torch.add(left, right), device, seconds=_SECONDS_EACH, times=_TINY_CALLS)
+
+
+@torch.inference_mode()
+def _random_cost(device: DeviceKind) -> float:
+    """Seconds a number of a large mask."""
+    mask = torch.empty(_RANDOM_NUMBERS, device=device)
+    # The generator of the session is left where it was.
+    generator = torch.Generator(device=device).manual_seed(0)
+    return fastest(lambda: mask.bernoulli_(0.9, generator=generator), device, seconds=_SECONDS_EACH / 3) / mask.numel()

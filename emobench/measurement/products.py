@@ -6,9 +6,10 @@ as another; a product of few rows reads its weights more often than it multiplie
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +17,22 @@ import torch
 from emobench.devices import free_memory_bytes, synchronize
 from emobench.specs import DeviceKind
 
-WIDTH = 768
-"""Inputs and outputs of the layer whose products are timed: that of a base-size model."""
+WIDTH, INNER = 768, 3072
+"""Inputs and outputs of the layer whose products are timed: the first of a base-size model's MLP."""
 ROWS = (1, 4, 16, 64, 512)
 """Tokens it is given at once."""
-BACKWARD_ROWS = 256
+WIDTHS = (384, 512, 768)
+"""Of models whose layers' gradients are timed: an emulated dtype differs by three times between them."""
+BACKWARD_ROWS = 128
+MOST_LAYERS = 64
+"""Weights that are gone through at most."""
+FEW_ROWS = 64
+"""Up to these rows a product takes about as long as reading its weights: all layers are gone through."""
 LARGEST = 16384
 """Side of the largest square product that is tried."""
+
+SLOW_SECONDS = 0.3
+"""A call that takes longer is timed twice only."""
 
 _SECONDS_EACH = 0.15
 """Time spent on each shape besides the large one."""
@@ -36,27 +46,52 @@ class ProductRates:
     large: float
     """Of a large square product, in the fastest layout of its operands."""
     forward: tuple[tuple[int, float], ...]
-    """Rows, and the rate of a layer of ``WIDTH`` inputs and outputs on that many: ``x @ weight.T``."""
-    backward_inputs: float
-    """Of the gradient of the layer's inputs, ``gradient @ weight``."""
+    """Rows, and the rate of a layer of ``WIDTH`` inputs and ``INNER`` outputs on that many: ``x @ weight.T``, with the
+    weight read from memory."""
+    backward_inputs: tuple[tuple[int, float], ...]
+    """Width of a model, and the rate of the gradients of its layers' inputs, ``gradient @ weight``."""
     backward_weights: float
     """Of the gradient of its weights, ``gradient.T @ x``."""
 
 
 @torch.inference_mode()
-def product_rates(device: DeviceKind, dtype: torch.dtype) -> ProductRates:
-    """Measure all of them: about 2 s."""
-    weight = torch.full((WIDTH, WIDTH), 0.5, dtype=dtype, device=device)
-    forward = []
-    for rows in ROWS:
-        inputs = torch.full((rows, WIDTH), 0.5, dtype=dtype, device=device)
-        forward.append((rows, _rate(lambda inputs=inputs: inputs @ weight.t(), rows * WIDTH**2, device)))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+def product_rates(device: DeviceKind, dtype: torch.dtype, *, cache_bytes: int) -> ProductRates:
+    """Measure all of them: about 2 s. ``cache_bytes`` is the device's last-level cache."""
+    weights = _layers(device, dtype, cache_bytes)
+    forward = tuple((rows, _forward_rate(weights, rows, device)) for rows in ROWS)
+    inputs = tuple((width, _layer_rate(width, device, dtype)) for width in WIDTHS)
     given = torch.full((BACKWARD_ROWS, WIDTH), 0.5, dtype=dtype, device=device)
-    inputs_rate = _rate(lambda: given @ weight, BACKWARD_ROWS * WIDTH**2, device)
     weights_rate = _rate(lambda: given.t() @ given, BACKWARD_ROWS * WIDTH**2, device)
     large = _large_rate(device, dtype)
-    best = max(large, inputs_rate, weights_rate, *(rate for _, rate in forward))
-    return ProductRates(large=best, forward=tuple(forward), backward_inputs=inputs_rate, backward_weights=weights_rate)
+    best = max(large, weights_rate, *(rate for _, rate in (*forward, *inputs)))
+    return ProductRates(large=best, forward=forward, backward_inputs=inputs, backward_weights=weights_rate)
+
+
+def _layers(device: DeviceKind, dtype: torch.dtype, cache_bytes: int) -> list[torch.Tensor]:
+    """Weights of layers that are twice the cache together, as far as a sixteenth of the free memory holds them."""
+    size = WIDTH * INNER * dtype.itemsize
+    count = max(1, min(2 * cache_bytes // size + 1, MOST_LAYERS, free_memory_bytes(device) // 16 // size))
+    return [torch.full((INNER, WIDTH), 0.5, dtype=dtype, device=device) for _ in range(count)]
+
+
+def _forward_rate(weights: Sequence[torch.Tensor], rows: int, device: DeviceKind) -> float:
+    """FLOP/s of ``x @ weight.T``, each weight coming from memory as in a pass over a model's layers."""
+    inputs = torch.full((rows, WIDTH), 0.5, dtype=weights[0].dtype, device=device)
+    turn = itertools.cycle(weights)
+    times = len(weights) if rows <= FEW_ROWS or device != "cpu" else 1
+    seconds = fastest(lambda: inputs @ next(turn).t(), device, seconds=_SECONDS_EACH, times=times)
+    return 2 * rows * WIDTH * INNER / seconds
+
+
+def _layer_rate(width: int, device: DeviceKind, dtype: torch.dtype) -> float:
+    """FLOP/s of ``gradient @ weight`` over a layer's matrices: four square ones, and two of a four-fold MLP."""
+    square = torch.full((width, width), 0.5, dtype=dtype, device=device)
+    widening = torch.full((4 * width, width), 0.5, dtype=dtype, device=device)
+    narrow = torch.full((BACKWARD_ROWS, width), 0.5, dtype=dtype, device=device)
+    wide = torch.full((BACKWARD_ROWS, 4 * width), 0.5, dtype=dtype, device=device)
+    matrices = [(narrow, square)] * 4 + [(wide, widening), (narrow, widening.t().contiguous())]
+    multiplications = BACKWARD_ROWS * 12 * width**2
+    return _rate(lambda: [gradient @ weight for gradient, weight in matrices], multiplications, device)
 
 
 def _large_rate(device: DeviceKind, dtype: torch.dtype) -> float:
@@ -87,7 +122,7 @@ def _rate(
 
 
 def fastest(call: Callable[[], object], device: DeviceKind, *, seconds: float, times: int | None = None) -> float:
-    """Seconds of one call in the fastest of as many rounds as fit ``seconds``, five at least.
+    """Seconds of one call in the fastest of as many rounds as fit ``seconds``, five at least, two of a slow one.
 
     A round is ``times`` calls; by default as many as take 5 ms, so that the wait for a device weighs nothing.
     """
@@ -95,6 +130,8 @@ def fastest(call: Callable[[], object], device: DeviceKind, *, seconds: float, t
     once = _seconds(call, device)
     calls = times or max(1, math.ceil(0.005 / max(once, 1e-9)))
     best = _seconds(call, device, calls)
+    if best > SLOW_SECONDS:
+        return min(best, once)
     rounds = max(5, min(200, int(seconds / max(best * calls, 1e-9))))
     return min(best, *(_seconds(call, device, calls) for _ in range(rounds)))
 

@@ -58,17 +58,15 @@ def test_products_take_the_rates_of_their_rows_and_layouts() -> None:
         bytes_per_second=math.inf,
         seconds_per_operator=0.0,
         forward=((1, 1e9), (64, 1e11)),
-        backward_inputs=1e10,
+        backward_inputs=((384, 1e10), (768, 5e10)),
         backward_weights=2e10,
     )
     # Two orders of magnitude of rate over 64 = 2^6 of rows: a third of them at 4.
     assert [rates.at_rows(rows) for rows in (1, 8, 64, 4096)] == pytest.approx([1e9, 1e10, 1e11, 1e11])
     products = plan_products(plan(work="train", method=METHODS["full"], batch_size=1, length=8))
-    layers = products.forward[8]
-    assert (products.backward_inputs, products.backward_weights) == pytest.approx((sum(products.forward.values()),) * 2)
-    by_hand = (
-        layers / 1e10 + products.forward[1] / 1e9 + products.backward_inputs / 1e10 + products.backward_weights / 2e10
-    )
+    layers, head = products.layers[8], products.head[1]
+    assert (products.backward_inputs, products.backward_weights) == pytest.approx((layers + head,) * 2)
+    by_hand = layers / 1e10 + head / 1e9 + products.backward_inputs / 1e10 + products.backward_weights / 2e10
     trained = plan_seconds(plan(work="train", method=METHODS["full"], batch_size=1, length=8), rates)
     assert trained.parts["products"] == pytest.approx(time.PRODUCTS * by_hand)
 
@@ -76,8 +74,56 @@ def test_products_take_the_rates_of_their_rows_and_layouts() -> None:
 def test_a_generation_is_a_pass_over_the_prompt_and_one_row_a_token() -> None:
     """The tokens of the prompt are multiplied together, those that are generated one at a time."""
     made = plan(model=find_model("tinyllama-1.1b"), work="generate", batch_size=2, length=16, new_tokens=5, causal=True)
-    assert set(plan_products(made).forward) == {2, 32}
-    assert plan_products(replace(made, new_tokens=1)).forward[32] == plan_products(made).forward[32]
+    products, first = plan_products(made), plan_products(replace(made, new_tokens=1))
+    assert set(products.layers) == {2, 32}
+    assert products.layers[32] == first.layers[32]
+    # Logits of each new token: 2,048 wide, 32,000 words.
+    assert products.head == {2: 5 * 2 * 2.0 * 2048 * 32000}
+    # The first new token comes with the prompt, alone or with its rows.
+    assert set(first.layers) == {2, 32}
+    assert first.layers[2] == 0
+
+
+def test_gpt2_multiplies_the_other_way_round() -> None:
+    """Its Conv1D keeps a weight transposed: forward at the rate of a Linear's input gradient, and the reverse."""
+    layouts = Rates(
+        flops_per_second=1e12,
+        bytes_per_second=math.inf,
+        seconds_per_operator=0.0,
+        forward=((1, 1e11), (64, 1e11)),
+        backward_inputs=((768, 1e10),),
+        backward_weights=1e12,
+    )
+    config = {"model_type": "gpt2", "n_embd": 768, "n_layer": 2, "n_head": 12, "n_positions": 64, "vocab_size": 500}
+    row = find_model("tinyllama-1.1b").model_copy(update={"id": "gpt2", "config": {**config, "pad_token_id": 0}})
+    gpt2 = plan(model=row, work="train", method=METHODS["full"], batch_size=1, length=64)
+    products = plan_products(gpt2)
+    by_hand = (
+        products.layers[64] / 1e10
+        + products.head[1] / 1e11
+        + products.backward_inputs / 1e11
+        + products.backward_weights / 1e12
+    )
+    assert plan_seconds(gpt2, layouts).parts["products"] == pytest.approx(time.PRODUCTS * by_hand)
+
+
+def test_dropout_takes_a_random_number_a_value() -> None:
+    """BERT draws one for each embedded value, twice a layer for the hidden states, and for each attention weight."""
+    only = Rates(
+        flops_per_second=math.inf, bytes_per_second=math.inf, seconds_per_operator=0.0, seconds_per_random_number=1.0
+    )
+    rows, length, width, layers, heads = 2, 16, 384, 6, 12
+    # Of the last layer only the first token is needed.
+    hidden = rows * width * (length * (1 + 2 * (layers - 1)) + 2)
+    attention = rows * heads * length * (length * (layers - 1) + 1)
+    training = plan(work="train", method=METHODS["full"], batch_size=rows, length=length)
+    drawn = plan_seconds(training, only).parts["dropout"]
+    # The masks of hidden states come from the product's own generator.
+    assert drawn == pytest.approx(attention + time.OWN_DROPOUT * hidden)
+    assert plan_seconds(replace(training, parts=3), only).parts["dropout"] == pytest.approx(3 * drawn)
+    again = replace(training, gradient_checkpointing=True)
+    assert plan_seconds(again, only).parts["dropout"] == pytest.approx(2 * drawn)
+    assert plan_seconds(plan(), only).parts["dropout"] == 0
 
 
 def test_a_token_of_a_large_decoder_takes_its_weights_over_the_bandwidth() -> None:

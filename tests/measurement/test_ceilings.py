@@ -22,7 +22,10 @@ def _short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rates(large: float) -> products.ProductRates:
     return products.ProductRates(
-        large=large, forward=((1, large / 4), (64, large)), backward_inputs=large / 2, backward_weights=large / 3
+        large=large,
+        forward=((1, large / 4), (64, large)),
+        backward_inputs=((768, large / 2),),
+        backward_weights=large / 3,
     )
 
 
@@ -35,9 +38,10 @@ def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """The second call reads the cache and times nothing; ``refresh`` measures anew."""
     first = ceilings.measured_ceilings("cpu", torch.float32)
     assert min(first.flops_per_second, first.bytes_per_second, first.overhead_seconds_per_operator) > 0
+    assert 0 < first.seconds_per_random_number < 1e-6
     assert (first.dtype, first.threads) == ("float32", torch.get_num_threads())
 
-    def no_measuring(*_: object) -> float:
+    def no_measuring(*_: object, **__: object) -> float:
         raise AssertionError("measured again")
 
     monkeypatch.setattr(ceilings, "product_rates", no_measuring)
@@ -59,6 +63,7 @@ def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         lambda content: json.dumps({**json.loads(content), "forward_flops_per_second": []}),
         lambda content: json.dumps({**json.loads(content), "forward_flops_per_second": [[1, -2.0]]}),
         lambda content: json.dumps({**json.loads(content), "forward_flops_per_second": [1, 2]}),
+        lambda content: json.dumps({**json.loads(content), "backward_inputs_flops_per_second": 1e9}),
         lambda content: json.dumps({key: value for key, value in json.loads(content).items() if key != "dtype"}),
     ],
 )
@@ -66,8 +71,9 @@ def test_a_cache_file_that_cannot_be_used_is_measured_anew(
     spoil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off, of another shape, with impossible figures or of another release: replaced, never used."""
-    for name, value in (("product_rates", rates(3e9)), ("_copy_rate", 2e9), ("_operator_overhead", 1e-6)):
-        monkeypatch.setattr(ceilings, name, lambda *_, value=value: value)
+    made = {"product_rates": rates(3e9), "_copy_rate": 2e9, "_operator_overhead": 1e-6, "_random_cost": 1e-9}
+    for name, value in made.items():
+        monkeypatch.setattr(ceilings, name, lambda *_, value=value, **__: value)
     kept = ceilings.measured_ceilings("cpu", torch.float32)
     path = cache_file(tmp_path)
     good = path.read_text()
@@ -78,7 +84,7 @@ def test_a_cache_file_that_cannot_be_used_is_measured_anew(
 
 def test_dtype_and_threads_have_figures_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another dtype or thread count is another file, and torch's thread count is left as it was."""
-    monkeypatch.setattr(ceilings, "product_rates", lambda _device, dtype: rates(float(dtype.itemsize)))
+    monkeypatch.setattr(ceilings, "product_rates", lambda _device, dtype, **_: rates(float(dtype.itemsize)))
     before = torch.get_num_threads()
     two = ceilings.measured_ceilings("cpu", torch.float32, threads=before + 1)
     half = ceilings.measured_ceilings("cpu", torch.bfloat16)
@@ -97,9 +103,21 @@ def test_what_the_rates_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ceilings._copy_rate("cpu", 2**10) == 2 * 2**26 / 0.5
     assert products._large_rate("cpu", torch.float32) == 2 * 256**3 / 0.5
     assert ceilings._operator_overhead("cpu") == 0.5
-    found = products.product_rates("cpu", torch.float32)
-    assert dict(found.forward) == {rows: 2 * rows * 768 * 768 / 0.5 for rows in (1, 4, 16, 64, 512)}
-    assert found.backward_inputs == found.backward_weights == 2 * 256 * 768 * 768 / 0.5
+    assert ceilings._random_cost("cpu") == 0.5 / 2**20
+    found = products.product_rates("cpu", torch.float32, cache_bytes=2**10)
+    assert dict(found.forward) == {rows: 2 * rows * 768 * 3072 / 0.5 for rows in (1, 4, 16, 64, 512)}
+    # A layer of a transformer has 12 width^2 weights: four square matrices and two of its MLP.
+    assert dict(found.backward_inputs) == {width: 2 * 128 * 12 * width**2 / 0.5 for width in (384, 512, 768)}
+    assert found.backward_weights == 2 * 128 * 768 * 768 / 0.5
+
+
+def test_a_mask_leaves_the_sessions_generator_alone() -> None:
+    """Numbers drawn to time a mask do not change what a seeded training draws afterwards."""
+    torch.manual_seed(1)
+    ceilings._random_cost("cpu")
+    after = torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(after, torch.rand(3))
 
 
 def test_products_are_those_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,20 +132,35 @@ def test_products_are_those_of_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "__matmul__", told)
     monkeypatch.setattr(products, "fastest", lambda call, *_args, **_kwargs: call() is None or 1.0)
     monkeypatch.setattr(products, "_large_rate", lambda *_: 1.0)
-    products.product_rates("cpu", torch.float32)
-    forward = [((rows, 768, 768), True, False) for rows in products.ROWS[1:]]
+    monkeypatch.setattr(products, "WIDTHS", (384,))
+    products.product_rates("cpu", torch.float32, cache_bytes=2**10)
     # One row is contiguous whichever way it lies.
-    assert seen[1:5] == forward
-    assert seen[5:] == [((256, 768, 768), True, True), ((768, 256, 768), False, True)]
+    assert seen[1:5] == [((rows, 768, 3072), True, False) for rows in products.ROWS[1:]]
+    square, widening, narrowing = (128, 384, 384), (128, 1536, 384), (128, 384, 1536)
+    assert seen[5:-1] == [(shape, True, True) for shape in (*[square] * 4, widening, narrowing)]
+    assert seen[-1] == ((768, 128, 768), False, True)
+
+
+@pytest.mark.parametrize(("cache_bytes", "free", "layers"), [(2**25, 2**40, 8), (2**30, 2**40, 64), (2**25, 2**20, 1)])
+def test_weights_come_from_memory(cache_bytes: int, free: int, layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows go through weights that are twice the last-level cache together, within bounds: none is in it."""
+    monkeypatch.setattr(products, "free_memory_bytes", lambda _device: free)
+    weights = products._layers("meta", torch.float32, cache_bytes)  # type: ignore[arg-type]  # without the bytes
+    assert len(weights) == layers
+    assert len({id(weight) for weight in weights}) == layers
+    seen: list[int] = []
+    monkeypatch.setattr(products, "fastest", lambda call, *_, times, **__: seen.append(times) or 1.0)
+    assert [products._forward_rate(weights, rows, "meta") for rows in (1, 64)]  # type: ignore[arg-type]
+    assert seen == [layers] * 2
 
 
 def test_the_ceiling_is_the_fastest_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dtype that is emulated may multiply fastest in another layout than the large product's: no share is above 1."""
-    taken = iter([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 0.5])
+    taken = iter([4.0, 4.0, 4.0, 4.0, 4.0, 1.0, 1.0, 1.0, 0.001])
     monkeypatch.setattr(products, "fastest", lambda *_args, **_kwargs: next(taken))
     monkeypatch.setattr(products, "_large_rate", lambda *_: 1.0)
-    found = products.product_rates("cpu", torch.float32)
-    assert found.large == max(found.backward_weights, *(rate for _, rate in found.forward)) > found.backward_inputs
+    found = products.product_rates("cpu", torch.float32, cache_bytes=2**10)
+    assert found.large == found.backward_weights > max(rate for _, rate in (*found.forward, *found.backward_inputs))
 
 
 def test_a_copy_leaves_most_of_the_memory_free(monkeypatch: pytest.MonkeyPatch) -> None:

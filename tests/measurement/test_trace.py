@@ -274,11 +274,11 @@ def test_a_ceiling_that_is_beaten_is_measured_anew(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
 
     def rates(large: float) -> ProductRates:
-        return ProductRates(large=large, forward=((1, large),), backward_inputs=large, backward_weights=large)
+        return ProductRates(large=large, forward=((1, large),), backward_inputs=((1, large),), backward_weights=large)
 
-    monkeypatch.setattr(ceilings, "product_rates", lambda *_: rates(1e7))
+    monkeypatch.setattr(ceilings, "product_rates", lambda *_, **__: rates(1e7))
     ceilings.measured_ceilings("cpu", torch.float32)
-    monkeypatch.setattr(ceilings, "product_rates", lambda *_: rates(1e14))
+    monkeypatch.setattr(ceilings, "product_rates", lambda *_, **__: rates(1e14))
     found = traced(lambda: a @ a, tmp_path / "out")
     assert found.summary["ceilings"]["flops_per_second"] == 1e14
     assert found.verdict.achieved_share < 1

@@ -97,8 +97,9 @@ def scan(texts: Sequence[str]) -> Scan:
     """Look at the texts of a batch."""
     # Half a surrogate pair has no UTF-8: it is kept as it is, so that nothing fails on it.
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
-    scratch = np.empty(min(sum(map(len, encoded)) + len(encoded) + 2, PIECE_BYTES + 2), np.uint64)
-    parts = [_scan_block(pieces, owners, scratch) for pieces, owners in _blocks(encoded)]
+    blocks = list(_blocks(encoded))
+    scratch = np.empty(max((sum(map(len, pieces)) + len(pieces) + 1 for pieces, _ in blocks), default=0), np.uint64)
+    parts = [_scan_block(pieces, owners, scratch) for pieces, owners in blocks]
     count = len(texts)
     owners = _joined([part["word_owners"] for part in parts], np.int64)
     # Each document has a piece at least, and its pieces follow each other.
