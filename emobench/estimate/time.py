@@ -1,9 +1,9 @@
 """Seconds that a plan or a case takes, from its operations and bytes and what a machine reaches. Measures nothing.
 
-A unit of work is taken apart into matrix products at the machine's rate for their rows and layout, bytes at its copy rate
-(tensors written and read, quantized weights unpacked, the optimizer's state), the random numbers of dropout, and operators
-at its cost of a tiny one; the parts are added, not overlapped. How much of each rate a whole model reaches are the
-constants here, which were fitted on a grid of configurations; ``benchmarks/test_time_estimate.py`` measures how far the
+A unit of work is taken apart into matrix products at the machine's rate for their rows and layout, bytes at its copy
+rate (tensors written and read, quantized weights unpacked, the optimizer's state), the random numbers of dropout, and
+operators at its cost of a tiny one; the parts are added, not overlapped. How much of each rate a whole model reaches
+are the constants here, fitted on a grid of configurations; ``benchmarks/test_time_estimate.py`` measures how far the
 estimate is off on another grid.
 """
 
