@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from emobench.plugin import has_case, session_of
+from emobench.skips import slow_asked_for
 
 ALONE_BY_OPTION = Path(__file__).parent / "benchmarks" / "test_distributed.py"
 
@@ -31,5 +32,5 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what is slow and no case: the plugin sees to the cases, and to no test that is not of this suite."""
-    if item.get_closest_marker("slow") and not has_case(item) and not session_of(item.config).slow_asked_for():
+    if item.get_closest_marker("slow") and not has_case(item) and not slow_asked_for(session_of(item.config)):
         pytest.skip("slow; add --emo-slow or -m slow")

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emobench.case import Case, file_name
+from emobench.artifacts import file_name
+from emobench.case import Case
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

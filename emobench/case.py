@@ -7,38 +7,31 @@ plugin, which sees the exceptions.
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emobench import seed_rounds, timing, tracing
 from emobench.catalogue.datasets import DATASETS
-from emobench.catalogue.goals import Goals, costs, judged
-from emobench.devices import find_device, synchronize, torch_dtype
-from emobench.errors import BrokenFileError, UnsupportedError
-from emobench.keys import deciding_versions
-from emobench.outcomes import Evaluation, FitOutcome, Metric, Status, metric
-from emobench.predicted import predicted_memory
+from emobench.catalogue.goals import Goals
+from emobench.devices import autocast_dtype
+from emobench.outcomes import Evaluation, FitOutcome, Metric, metric
 from emobench.preflighting import check_running
 from emobench.progress import Progress
-from emobench.records.record import Record, checked, flat_mirrors, mean_over_seeds
+from emobench.seed_rounds import Ready, Result
 from emobench.specs import CaseSpec
 
 if TYPE_CHECKING:
-    import torch
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
     from emobench.kept_model import KeptModel
     from emobench.leases import Lease
-    from emobench.measurement.machine import Counters
     from emobench.measurement.usage import Usage
     from emobench.models.backends import Prepared
     from emobench.models.load import LoadedModel
@@ -46,11 +39,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_SECONDS = 60.0
 """Least time between two checkpoints of a training."""
-
-Ready = TypeVar("Ready")
-Result = TypeVar("Result")
-
-VERSIONS_THAT_MATTER = ("emobench", "torch", "transformers", "peft", "accelerate", "datasets", "tokenizers", "numpy")
 
 
 class Case:
@@ -97,16 +85,17 @@ class Case:
         """True where a training went on from an earlier session's checkpoint: its time is not that of a training."""
         self.disturbances: list[str] = []
         """What makes the timed part invalid although nothing raised; another try may do better."""
-        self._per_seed: dict[int, list[Metric]] = {}
-        self._predictions: list[tuple[int, Evaluation]] = []
-        self._material: Material
-        self._trained: LoadedModel | None = None
+        self.per_seed: dict[int, list[Metric]] = {}
+        self.predictions: list[tuple[int, Evaluation]] = []
+        self.encoded: Material
+        """What :meth:`material` gave; not there before."""
+        self.trained: LoadedModel | None = None
         self._held_bytes: int | None = None
         """What device (CPU: process) held before the latest model was loaded."""
 
     def add(self, metrics: Sequence[Metric], *, seed: int | None = None) -> None:
         """Keep metrics of one seed (the first one where the case has no seeds to tell apart)."""
-        self._per_seed.setdefault(self.spec.seeds[0] if seed is None else seed, []).extend(metrics)
+        self.per_seed.setdefault(self.spec.seeds[0] if seed is None else seed, []).extend(metrics)
 
     def note(self, text: str) -> None:
         """Keep a fallback or a choice that a reader of the record must know of."""
@@ -135,7 +124,7 @@ class Case:
             longest = min(spec.profile.max_length, spec.model.context)
             made = encode_splits(splits, tokenizer, max_length=longest)
             data = profile_splits(splits, tokenizer, dataset=spec.dataset.id, max_length=longest, material=made)
-        self._material = made
+        self.encoded = made
         self.data_fingerprint = made.fingerprint
         self.details["data"] = made.facts
         check_running(self, data)
@@ -143,7 +132,7 @@ class Case:
 
     def head(self) -> dict[str, Any]:
         """Arguments of ``load_classifier`` that the material and the session decide."""
-        names = self._material.class_names
+        names = self.encoded.class_names
         return {
             "num_labels": len(names),
             "class_names": names,
@@ -153,10 +142,10 @@ class Case:
 
     def scoring(self) -> dict[str, Any]:
         """Arguments of ``evaluate`` that the material and the precision decide."""
-        material = self._material
+        material = self.encoded
         return {
             "device": self.spec.device,
-            "autocast_dtype": autocast_dtype(self.spec),
+            "autocast_dtype": autocast_dtype(self.spec.precision),
             "pad_id": material.pad_id,
             "padding_side": material.padding_side,
             "class_names": material.class_names,
@@ -164,7 +153,7 @@ class Case:
 
     def validation(self, score: Callable[[Encoded], Evaluation]) -> Callable[[object], Mapping[str, float]] | None:
         """Validation for ``fit``: accuracy on the validation split; None where the case has none."""
-        split = self._material.validation
+        split = self.encoded.validation
         if len(split) == 0:
             return None
 
@@ -177,7 +166,7 @@ class Case:
         """The training plan of one seed."""
         from emobench.training.fit import plan_for
 
-        material = self._material
+        material = self.encoded
         plan = plan_for(self.spec, seed=seed, pad_id=material.pad_id, padding_side=material.padding_side)
         return self.with_checkpoints(plan)
 
@@ -206,7 +195,7 @@ class Case:
 
     def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
         """Keep everything one seed gave; quality of random weights is left out, it means nothing."""
-        self._trained = loaded if self.save_models else None
+        self.trained = loaded if self.save_models else None
         self.describe_model(loaded, seed=seed)
         self.add(fitted.metrics(), seed=seed)
         if fitted.resumed_at is not None:
@@ -229,7 +218,7 @@ class Case:
         if self.spec.weights != "random":
             self.details["confusion"] = [list(row) for row in scored.confusion]
             self.details["per_class"] = [dict(row) for row in scored.per_class]
-            self._predictions.append((seed, scored))
+            self.predictions.append((seed, scored))
 
     def describe_model(self, loaded: LoadedModel, *, seed: int | None = None) -> None:
         """Keep what was loaded: sizes, load time, revision, what quantization became, notes."""
@@ -248,78 +237,23 @@ class Case:
         most frequent class, with the whole of its interval: labels that were shuffled on the way do not.
         """
         assert all(entry["losses"] for entry in self.details["training"])
-        labels = self._material.test.labels
+        labels = self.encoded.test.labels
         majority = float(np.bincount(labels).max() / len(labels))
         learnable = self.spec.dataset is not None and self.spec.dataset.id in DATASETS
-        for seed, scored in self._predictions:
+        for seed, scored in self.predictions:
             assert len(scored.labels) == len(labels), f"seed {seed} scored {len(scored.labels)} of {len(labels)} rows"
             accuracy = next(item for item in scored.metrics if item.name == "accuracy")
-            if learnable and len(self._material.train) >= 1000 and accuracy.ci is not None:
+            if learnable and len(self.encoded.train) >= 1000 and accuracy.ci is not None:
                 assert accuracy.ci[0] > majority, f"seed {seed}: accuracy {accuracy.value:.3f}, majority {majority:.3f}"
 
     def measure(
         self, work: Callable[[Ready, int], Result], *, prepare: Callable[[int], Ready], elsewhere: bool = False
     ) -> list[Result]:
-        """Time ``work(prepare(seed), seed)`` once a seed, one pytest-benchmark round each; ``prepare`` is not timed.
-
-        The memory peaks are the kernel's and the allocator's own high-water marks: nothing samples inside the round.
-        What disturbed a round is found from counters read before and after it. ``elsewhere`` is for work in other
-        processes, whose peaks the caller adds.
-        """
-        from emobench.measurement.machine import read_counters
-
-        seeds = iter(self.spec.seeds)
-        results: list[Result] = []
-        counters: list[Counters] = []
-        watched = contextlib.ExitStack()
-
-        def setup() -> tuple[tuple[list[Ready], int], dict[str, Any]]:
-            self.release_memory()
-            seed = next(seeds)
-            # A list, emptied by the round: pytest-benchmark holds a round's arguments while the next is prepared.
-            box = [prepare(seed)]
-            if not elsewhere:
-                watched.enter_context(self.watching(seed))
-            counters.append(read_counters(self.spec.device))
-            return (box, seed), {}
-
-        def timed(box: list[Ready], seed: int) -> None:
-            results.append(work(box.pop(), seed))
-            synchronize(self.spec.device)
-
-        def teardown(box: list[Ready], seed: int) -> None:
-            after = read_counters(self.spec.device)
-            watched.close()
-            self.judge_round(counters.pop(), after, seed)
-            self.save_trained(seed)
-
-        if self.benchmark.disabled:
-            # Nothing is timed then, and pytest-benchmark would run the first seed alone.
-            for _ in self.spec.seeds:
-                arguments, _keywords = setup()
-                timed(*arguments)
-                teardown(*arguments)
-            return results
-        # Closed here too: a round that raises has no teardown, and its peak is what "does not fit" reports.
-        with watched:
-            self.benchmark.pedantic(timed, setup=setup, teardown=teardown, rounds=len(self.spec.seeds))
-        self.settled = not self.went_on
-        self.benchmark.has_error = self.went_on  # out of pytest-benchmark's files and table
-        return results
-
-    def judge_round(self, before: Counters, after: Counters, seed: int) -> None:
-        """Keep the machine's counters of one seed's round, and what they show to have disturbed it."""
-        from emobench.measurement.machine import disturbances, facts
-
-        self.details.setdefault("machine", []).append({"seed": seed, **facts(before, after)})
-        if self.spec.profile.spread_limit is not None:
-            found = disturbances(before, after, device=self.spec.device)
-            self.disturbances += [f"{text}, seed {seed}" if len(self.spec.seeds) > 1 else text for text in found]
+        """Time ``work(prepare(seed), seed)`` once a seed, see :func:`emobench.seed_rounds.measure`."""
+        return seed_rounds.measure(self, work, prepare=prepare, elsewhere=elsewhere)
 
     def load(self, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
         """Load a model cold and warm, see :func:`emobench.timing.load`; or take the one that the session keeps."""
-        from emobench.timing import load
-
         found = self.shared(loader, *arguments, **keywords)
         if found is not None:
             self.release_memory()
@@ -328,7 +262,7 @@ class Case:
                 self._held_bytes -= found.model_bytes
             self.describe_model(found)
             return found
-        return self.share(load(self, loader, *arguments, **keywords), loader, *arguments, **keywords)
+        return self.share(timing.load(self, loader, *arguments, **keywords), loader, *arguments, **keywords)
 
     def shared(self, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel | None:
         """The model that an earlier case of the group loaded with the same arguments, and says so; None without one."""
@@ -350,9 +284,7 @@ class Case:
 
     def time(self, call: Callable[[], object], *, before_each: Callable[[], object] | None = None) -> list[float]:
         """Time a call and judge whether it was disturbed, see :func:`emobench.timing.time_call`."""
-        from emobench.timing import time_call
-
-        return time_call(self, call, before_each=before_each)
+        return timing.time_call(self, call, before_each=before_each)
 
     def describe_backend(self, prepared: Prepared) -> None:
         """Keep what a backend did to run the model: compile or export time, providers, graph breaks, notes."""
@@ -361,37 +293,12 @@ class Case:
             self.note(text)
 
     def trace(self, call: Callable[[], object], *, label: str) -> None:
-        """With ``--emo-trace``: profile ``call`` outside any timed pass, keep the artifacts and the verdict."""
-        if not self.tracing:
-            return
-        if self.spec.backend == "onnxruntime":
-            self.note("not traced: ONNX Runtime runs outside torch, whose profiler sees none of its operators")
-            return
-        from emobench.measurement.trace import trace_case
-
-        self.progress.note("tracing")
-        place = self.folder / "traces" / file_name(self.spec.id)
-        dtype = torch_dtype(self.spec.precision)
-        try:
-            found = trace_case(call, device=self.spec.device, dtype=dtype, folder=place, label=label)
-        except (UnsupportedError, BrokenFileError) as error:
-            # What was timed before stands: a profiler that cannot see this device takes nothing from it.
-            self.note(f"not traced: {error}")
-            return
-        self.details["trace"] = found.summary
-        self.artifacts |= {
-            f"trace_{name}": str((place / file).relative_to(self.folder)) for name, file in found.artifacts.items()
-        }
+        """With ``--emo-trace``: profile a call, see :func:`emobench.tracing.trace`."""
+        tracing.trace(self, call, label=label)
 
     def trace_training(self, load: Callable[[int], LoadedModel]) -> None:
-        """With ``--emo-trace``: profile a few optimizer steps on a model of its own, data loading included."""
-        if not self.tracing:
-            return
-        from emobench.training.fit import few_steps
-
-        seed = self.spec.seeds[0]
-        steps = few_steps(load(seed).model, self._material.train, self.fit_plan(seed))
-        self.trace(steps, label="training")
+        """With ``--emo-trace``: profile a few optimizer steps, see :func:`emobench.tracing.trace_training`."""
+        tracing.trace_training(self, load)
 
     @contextlib.contextmanager
     def watching(self, seed: int | None = None) -> Iterator[None]:
@@ -414,121 +321,3 @@ class Case:
 
         give_back_free_memory(self.spec.device)
         self._held_bytes = held_bytes(self.spec.device)
-
-    def record(self, status: Status) -> Record:
-        """The case's record as it stands; metrics that are not finite turn an ok case invalid."""
-        summary = self.spec.summary()
-        summary["key"] = self.spec.key(
-            data_fingerprint=self.data_fingerprint,
-            model_revision=self.model_revision,
-            versions=deciding_versions(self.spec),
-        )
-        summary["plan_key"] = self.plan_key or None
-        summary["data_fingerprint"] = self.data_fingerprint or None
-        summary["model_revision"] = self.model_revision or None
-        summary["data_revision"] = self._data_revision() or None
-        per_seed = [self._per_seed[seed] for seed in self.spec.seeds if seed in self._per_seed]
-        details = dict(self.details)
-        if len(per_seed) > 1:
-            details["per_seed"] = [{item.name: item.value for item in metrics} for metrics in per_seed]
-        metrics = tuple(mean_over_seeds(per_seed)) if per_seed else ()
-        details["estimate"] = predicted = predicted_memory(self.spec, metrics, **self._as_it_ran())
-        if metrics and "total_bytes" in predicted:
-            metrics = (*metrics, metric("memory_estimate_bytes", predicted["total_bytes"]))
-        price = self.goals.prices.get(self.spec.device)
-        if price is not None:
-            metrics = (*metrics, *costs(metrics, per_hour=price))
-            details["price"] = {"per_hour": price, "currency": self.goals.currency}
-        if found := judged(metrics, self.goals.targets):
-            details["targets"] = found
-        details["spec"] = self.spec.model_dump(mode="json", include={"profile", "train", "method"})
-        return checked(
-            Record(
-                case=summary,
-                metrics=metrics,
-                status=status,
-                reasons=tuple(self.reasons),
-                artifacts=dict(self.artifacts),
-                environment=environment(self.spec, self.lease),
-                details=details,
-            )
-        )
-
-    def _data_revision(self) -> str:
-        from emobench.data.sources import taken_revision
-
-        data = self.spec.dataset
-        read = data is not None and self.data_fingerprint and self.spec.weights != "random"
-        return taken_revision(data) if data is not None and read else ""
-
-    def _as_it_ran(self) -> dict[str, Any]:
-        """What is known of the run that the memory estimate would else assume."""
-        material = getattr(self, "_material", None)
-        trained = self.details.get("training")
-        return {
-            "longest": int(material.train.lengths.max()) if material is not None and len(material.train) else None,
-            "attention": trained[-1].get("kernel") if isinstance(trained, list) and trained else None,
-        }
-
-    def write_predictions(self) -> None:
-        """Write each seed's predictions beside the journal and name the files in the record."""
-        if not self._predictions:
-            return  # importing what writes them takes a second
-        from emobench.records.predictions import write_predictions
-
-        for seed, scored in self._predictions:
-            path = self.folder / "predictions" / f"{file_name(self.spec.id)}-seed{seed}.parquet"
-            write_predictions(
-                path,
-                texts_digest=self._material.fingerprint,
-                labels=scored.labels,
-                probabilities=scored.probabilities,
-                seed=seed,
-                class_names=self._material.class_names,
-            )
-            self.artifacts[f"predictions_seed{seed}"] = str(path.relative_to(self.folder))
-
-    def save_trained(self, seed: int) -> None:
-        """Save the model of a seed beside the journal, if asked for: an adapter with its head, or the whole model."""
-        if self._trained is None:
-            return
-        from emobench.models.load import load_tokenizer
-        from emobench.models.save import save_model
-
-        place = self.folder / "models" / f"{file_name(self.spec.id)}-seed{seed}"
-        tokenizer = None if self.spec.weights == "random" else load_tokenizer(self.spec.model)
-        save_model(self._trained, tokenizer, place)
-        self.artifacts[f"model_seed{seed}"] = str(place.relative_to(self.folder))
-        self._trained = None
-
-    def publish(self, record: Record) -> None:
-        """Put the record and its flat mirrors where pytest-benchmark saves them."""
-        self.benchmark.extra_info.update(flat_mirrors(record))
-        self.benchmark.extra_info["emobench"] = record.to_json()
-
-
-def autocast_dtype(spec: CaseSpec) -> torch.dtype | None:
-    """The dtype of autocast while a trained model is scored: that of its training; None computes in fp32."""
-    return None if spec.precision in ("fp32", "int8") else torch_dtype(spec.precision)
-
-
-def file_name(case_id: str) -> str:
-    """A case id as a file name: brackets become a double underscore."""
-    return case_id.replace("[", "__").rstrip("]")
-
-
-def environment(spec: CaseSpec, lease: Lease | None = None) -> Mapping[str, Any]:
-    """Device, threads, cores, lease, and the versions of the packages that decide a result."""
-    device = find_device(spec.device)
-    assert device is not None
-    return {
-        "device_name": device.name,
-        "device_memory_bytes": device.memory_bytes,
-        "fast_bf16": device.fast_bf16,
-        "threads": device.threads,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: version(name) for name in VERSIONS_THAT_MATTER},
-        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        **({"lease": lease.facts(), "shared": lease.shared} if lease else {}),
-    }

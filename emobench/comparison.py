@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emobench.case import Case, file_name
+from emobench.artifacts import file_name
+from emobench.case import Case
 from emobench.catalogue.datasets import DATASETS
 from emobench.errors import ChangedAnswersError
 from emobench.outcomes import Metric, metric

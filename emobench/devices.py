@@ -147,6 +147,11 @@ def torch_dtype(precision: Precision) -> torch.dtype:
     return table[precision]
 
 
+def autocast_dtype(precision: Precision) -> torch.dtype | None:
+    """The dtype of autocast while a trained model is scored: that of its training; None computes in fp32."""
+    return None if precision in ("fp32", "int8") else torch_dtype(precision)
+
+
 def installed(module: str) -> bool:
     """Whether a package can be found, without importing it."""
     return importlib.util.find_spec(module) is not None

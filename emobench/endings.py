@@ -1,6 +1,6 @@
 """How a case ended: the status of what it raised, what is kept of it, and what its test does then.
 
-It writes no file; the session keeps the records.
+It writes no file; ``case_record`` makes and keeps the records.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from emobench.case_record import keep
 from emobench.errors import ChangedAnswersError, DoesNotFitError, NonFiniteLossError
 from emobench.outcomes import Status, metric
 
@@ -52,7 +53,7 @@ def finished(session: Session, case: Case, item: pytest.Item) -> None:
     if earlier:
         case.details["disturbed_attempts"] = list(earlier)
     case.reasons += case.disturbances
-    record = session.keep(case, Status.INVALID if case.disturbances else Status.OK)
+    record = keep(session, case, Status.INVALID if case.disturbances else Status.OK)
     if record.status is not Status.OK:
         pytest.fail(f"{record.id} is {record.status.value}: {'; '.join(record.reasons)}", pytrace=False)
     check_gate(session, case, record)
@@ -84,7 +85,7 @@ def broke(session: Session, case: Case, error: BaseException) -> None:
         case.reasons.append(f"largest batch that fitted: {fitted}")
     if not case.settled:
         case.benchmark.has_error = True
-    record = session.keep(case, status)
+    record = keep(session, case, status)
     if status is Status.DOES_NOT_FIT:
         peak = record.metric("device_memory_peak_bytes") or record.metric("host_memory_peak_bytes")
         # The traceback would keep the tensors that filled the memory while the next case runs.

@@ -20,6 +20,8 @@ from emobench.files import sha256_of, write_bytes
 SERVER = "https://huggingface.co"
 FETCHED_FILE = "fetched.json"
 """Marker of a complete download, written last: a folder without it is half a download."""
+ANSWER_SECONDS = 30.0
+"""Wait for a server to say what a repository holds; the hub's client itself waits without an end."""
 FIRST_PAUSE_SECONDS = 1.0
 """Wait before the second attempt; it doubles with each further one."""
 
@@ -115,7 +117,9 @@ def _attempt(
     try:
         api = HfApi(endpoint=endpoint, token=token)
         # Its type is a union with a kind of repository that has no files listed.
-        info: Any = api.repo_info(repo_id, repo_type=repo_type, revision=revision, files_metadata=True)
+        info: Any = api.repo_info(
+            repo_id, repo_type=repo_type, revision=revision, files_metadata=True, timeout=ANSWER_SECONDS
+        )
         commit, listed = str(info.sha), {item.rfilename: item for item in info.siblings or []}
         names = list(patterns(listed)) if callable(patterns) else matching(patterns, listed)
         if not names:

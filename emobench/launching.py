@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from emobench.artifacts import file_name
 from emobench.catalogue.launches import shards_itself, starter, why_not_launch
 from emobench.errors import UnsupportedError
 from emobench.files import write_bytes
@@ -84,7 +85,7 @@ def train_and_evaluate(case: Case) -> None:
 
     def run(_: None, seed: int) -> None:
         case.progress.note(f"training in {launch.processes} processes")
-        place = f"models/{_file_name(case.spec.id)}-seed{seed}"
+        place = f"models/{file_name(case.spec.id)}-seed{seed}"
         saving = case.save_models and launch.wrapper == "ddp"
         found = in_processes(case.spec, material, seed=seed, save_model=case.folder / place if saving else None)
         if saving:
@@ -233,9 +234,3 @@ def read_share(folder: Path, answer: Mapping[str, Any]) -> Any:
 
     tensors = load_file(folder / f"rank-{answer['rank']}.safetensors")
     return Share(rows=tensors["rows"], log_probabilities=tensors["log_probabilities"], **answer["share"])
-
-
-def _file_name(case_id: str) -> str:
-    from emobench.case import file_name
-
-    return file_name(case_id)

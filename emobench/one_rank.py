@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emobench.devices import autocast_dtype
 from emobench.errors import DoesNotFitError, EmoBenchError
 from emobench.files import write_bytes
 from emobench.parents import end_with_parent
@@ -172,11 +173,9 @@ def validation(split: Encoded, scoring: Mapping[str, Any]) -> Validate | None:
 
 def scoring_arguments(job: Mapping[str, Any], spec: CaseSpec, ranks: Ranks) -> dict[str, Any]:
     """Arguments of ``predict_share``."""
-    from emobench.case import autocast_dtype
-
     return {
         "device": spec.device,
-        "autocast_dtype": autocast_dtype(spec),
+        "autocast_dtype": autocast_dtype(spec.precision),
         "pad_id": job["pad_id"],
         "padding_side": job["padding_side"],
         "rank": ranks.rank,

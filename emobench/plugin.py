@@ -223,8 +223,10 @@ def going_on(config: pytest.Config) -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if has_case(item):
+        from emobench.skips import refuse_or_skip
+
         session = session_of(item.config)
-        session.refuse_or_skip(item)
+        refuse_or_skip(session, item)
         session.switch_clock(item, on=True)
 
 
@@ -237,11 +239,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 @pytest.fixture
 def case(request: pytest.FixtureRequest, benchmark: Any) -> Generator[Case]:
     """The case of this test: its spec, its clock, and where its metrics go."""
+    from emobench.starts import put_down, start
+
     session = session_of(request.config)
-    made = session.start(request.node, benchmark)
+    made = start(session, request.node, benchmark)
     yield made
     made.progress.stop()
-    session.put_down(made)
+    put_down(session, made)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -270,6 +274,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     made: Case | None = getattr(item, "funcargs", {}).get("case") if has_case(item) else None
     if made is None:
         return (yield)
+    from emobench.artifacts import keep_predictions
     from emobench.endings import broke, finished
     from emobench.preflighting import check_running
 
@@ -278,7 +283,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         if made.spec.kind not in LOADS_MATERIAL:
             check_running(made, None)
         yield
-        made.write_predictions()
+        keep_predictions(made)
     except BaseException as error:
         broke(session, made, error)
         raise
@@ -311,13 +316,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def end_session(session: pytest.Session, ours: Session) -> None:
     """Save the run and decide what was gated; both may change the exit code."""
+    from emobench.run_gate import gate_ended
+    from emobench.run_summary import unheeded
+
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and ours.kept_from_before:
         session.exitstatus = pytest.ExitCode.OK
     if not ours.save():
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
     elif session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        session.exitstatus = ours.gate_ended() or session.exitstatus
-        if session.exitstatus == pytest.ExitCode.OK and ours.records and "--benchmark-compare-fail" in ours.unheeded():
+        session.exitstatus = gate_ended(ours) or session.exitstatus
+        if session.exitstatus == pytest.ExitCode.OK and ours.records and "--benchmark-compare-fail" in unheeded(ours):
             # A limit that nobody looked at is not kept.
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
@@ -326,7 +334,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from emobench.session import SESSION
 
     if SESSION in terminalreporter.config.stash:
-        terminalreporter.config.stash[SESSION].summarize(terminalreporter)
+        from emobench.run_summary import summarize
+
+        summarize(terminalreporter.config.stash[SESSION], terminalreporter)
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:

@@ -248,6 +248,12 @@ def unusable(case: CaseSpec, error: EmoBenchError) -> Finding:
         level="stop",
         problem=error.problem,
         why=error.why,
-        fixes=(Fix(text=error.fix, trade_off="none: nothing can be trained on it as it is"),),
+        fixes=(
+            Fix(
+                text=error.fix,
+                trade_off="none: nothing can be trained on it as it is",
+                setting=f"emobench analyze {case.dataset.id}" if case.dataset else None,
+            ),
+        ),
         case_id=case.id,
     )

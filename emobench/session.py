@@ -1,8 +1,10 @@
-"""The EmoBench side of one pytest session: which case a test is, whether it can run here, and the run that is saved."""
+"""The EmoBench side of one pytest session: its options, which case a test is, and the run that is saved.
+
+Whether a case can run here is told in ``skips``, how it begins in ``starts`` and how it ends in ``endings``.
+"""
 
 from __future__ import annotations
 
-import ast
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,33 +15,28 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 import pytest
 
 from emobench.catalogue.asked import find_asked
-from emobench.catalogue.backends import backend_absent_reason
-from emobench.catalogue.combinations import NEEDS
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.goals import find_goals
 from emobench.catalogue.launches import find_launch
 from emobench.catalogue.methods import find_method
 from emobench.catalogue.models import find_model
-from emobench.catalogue.profiles import find_profile
-from emobench.catalogue.project import MOST_SEEDS, find_overrides, load_project
+from emobench.catalogue.overrides import find_overrides
+from emobench.catalogue.profiles import find_profile, random_sizes
+from emobench.catalogue.project import MOST_SEEDS, load_project
 from emobench.catalogue.run_table import find_picked, find_run_table
-from emobench.devices import absent_reason, find_device, installed
-from emobench.errors import SpecError, UnsupportedError
-from emobench.estimate.slow import why_slow
+from emobench.errors import SpecError
 from emobench.interrupts import Watch, ends_on_terminate, signals_wait
 from emobench.kept_model import KeptModel
-from emobench.outcomes import Status
 from emobench.preflight.findings import find_silenced
 from emobench.progress import STDERR, Progress
-from emobench.run_facts import end, facts, head, ours, row_of, saved_content, shown, storage_of
-from emobench.run_folder import FOLDERS
+from emobench.run_facts import end, facts, head, saved_content, shown, storage_of
+from emobench.run_folder import FOLDERS, forget_originals
+from emobench.run_gate import find_run_gate
 from emobench.run_place import REFUSED, find_run_place, place_for, plain_node_id
 from emobench.specs import CaseKind, CaseSpec, TrainSettings
 
 if TYPE_CHECKING:
-    from emobench.case import Case
     from emobench.executors.jobs import Told
-    from emobench.gating import Gate
     from emobench.keys import PlanKeys
     from emobench.records.journal import Journal
     from emobench.records.record import Record
@@ -49,8 +46,6 @@ SESSION = pytest.StashKey["Session"]()
 SPEC = pytest.StashKey[CaseSpec]()
 
 KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
-WRITTEN_BY_THEM = ("json", "save", "autosave", "histogram", "compare_fail")
-"""Options of pytest-benchmark that it heeds itself."""
 AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
 
 
@@ -99,7 +94,7 @@ class Session:
         self.kept_model = KeptModel() if config.getoption("emo_group_by") == "model" else None
         self.reruns = config.getoption("emo_reruns")
         self.seeds = tuple(range(count))
-        self.gate = self.find_gate()
+        self.gate = find_run_gate(self)
         self.deselected: list[pytest.Item] = []
         self.markers: dict[str, set[str]] = {}
         self.manifest: list[str] = []
@@ -116,22 +111,6 @@ class Session:
         self.kept_from_before = 0
         """Cases that are not run, as the run that is gone on with has their results."""
         config.pluginmanager.register(Watch(self), "emobench-interrupts")
-
-    def find_gate(self) -> Gate | None:
-        """The gate that the options and the table ``[gates]`` ask for.
-
-        Raises:
-            SpecError: a limit that cannot be read.
-            BaselineError: the baseline cannot be used.
-        """
-        asked, baseline = self.config.getoption("emo_gate"), self.config.getoption("emo_baseline")
-        table = self.project.settings.get("gates", {})
-        if not (asked or table) and baseline is None:
-            return None
-        from emobench.gating import find_gate
-
-        choice = self.config.getoption("emo_inconclusive")
-        return find_gate(table, asked, baseline, self.storage, inconclusive=choice)
 
     @cached_property
     def progress(self) -> Progress:
@@ -253,21 +232,6 @@ class Session:
             ignoring=bool(option("ignore", None) or option("ignore_glob", None)),
         )
 
-    def refuse_or_skip(self, item: pytest.Item) -> None:
-        """Skip a case that cannot run here, stop where none can; the reasons are kept for the summary."""
-        refused = self.place.why_refused()
-        if refused is not None:
-            self.stop(item, refused)
-        spec = self.spec_of(item)
-        if self.kept_model is not None:
-            self.kept_model.let_go_unless_of(spec)
-        wanted = self.slow_asked_for() or (self.picked is not None and self.picked.has(spec))
-        skip = self.why_skip(spec, slow_asked_for=wanted)
-        if skip is not None:
-            self.skips.append(skip)
-            item.user_properties.append(("emobench_skip", [skip.case_id, skip.reason, skip.fix, skip.subject]))
-            pytest.skip(f"{skip.text}; {skip.remedy}" if skip.fix else skip.text)
-
     def switch_clock(self, item: pytest.Item, *, on: bool) -> None:
         """In a worker of xdist: have pytest-benchmark measure a case, and nothing else."""
         if self.place.workers:
@@ -290,105 +254,6 @@ class Session:
     def measures_elsewhere(self) -> bool:
         """Whether cases run in other processes, see ``executors.hooks``."""
         return any(map(self.config.pluginmanager.has_plugin, ("emobench-isolating", "emobench-dispatching")))
-
-    def slow_asked_for(self) -> bool:
-        """``--emo-slow``, or a mark expression that selects slow cases."""
-        expression = str(self.config.getoption("markexpr", "") or "")
-        return bool(self.config.getoption("emo_slow")) or names_slow(expression)
-
-    def why_skip(self, spec: CaseSpec, *, slow_asked_for: bool) -> Skip | None:
-        """Why a case cannot or should not run here, or None."""
-        from emobench.data.sources import is_here
-        from emobench.models.locate import absent_reason as weights_absent
-        from emobench.preflighting import first_way_out, stopped
-        from emobench.reports.tables import Skip
-
-        def skip(reason: str, fix: str = "", subject: str = "") -> Skip:
-            return Skip(case_id=spec.id, reason=reason, fix=fix, subject=subject)
-
-        absent = absent_reason(spec.device)
-        if absent:
-            return skip(absent)
-        need = NEEDS.get(spec.precision)
-        if need and not installed(need.package):
-            return skip(
-                f"precision {spec.precision} needs {need.package}", f'run: pip install "emobench[{need.extra}]"'
-            )
-        lacks = backend_absent_reason(spec.backend, spec.device)
-        if lacks:
-            return skip(*lacks)
-        downloading = self.config.getoption("emo_download")
-        if self.weights == "pretrained" and not downloading and weights_absent(spec.model):
-            return skip("weights of {subject} are not on this machine", "run: emobench fetch {subject}", spec.model.id)
-        missing = is_here(spec.dataset) if spec.dataset else None
-        if spec.dataset and missing and spec.dataset.source in ("file", "package"):
-            return skip(missing)
-        if spec.dataset and missing and not downloading:
-            return skip("data set {subject} is not on this machine", "run: emobench fetch {subject}", spec.dataset.id)
-        slow = None if slow_asked_for else why_slow(spec)
-        if slow:
-            return skip(slow, "add --emo-slow or -m slow")
-        if self.measures_elsewhere:
-            return None  # the case's own process looks at the device: what this one held of it would be missing there
-        if find_device(spec.device) is None:
-            return skip(f"torch cannot use {spec.device} here", "install a torch build for this device")
-        stop = stopped(spec, storage=self.storage, silenced=self.silenced)
-        return None if stop is None else skip(f"{stop.problem} ({stop.why})", first_way_out(stop))
-
-    def start(self, item: pytest.Item, benchmark: Any) -> Case:
-        """The running case of a test; with ``--emo-download`` what it needs is fetched first."""
-        from emobench.case import Case
-
-        spec = self.spec_of(item)
-        self.progress.start(spec.id)
-        self.begin(item)
-        if self.config.getoption("emo_download"):
-            self.fetch_missing(spec)
-        if self.config.getoption("benchmark_cprofile", None) and spec.kind not in ("inference", "generation"):
-            raise UnsupportedError(
-                f"--benchmark-cprofile with a case of {spec.kind}",
-                why="it would do the work once more, and add a round to the results",
-                fix="leave it out, or take inference cases",
-            )
-        saving = bool(self.config.getoption("emo_save_models"))
-        made = Case(
-            spec,
-            benchmark,
-            folder=self.folder,
-            progress=self.progress,
-            save_models=saving,
-            tracing=bool(self.config.getoption("emo_trace")),
-            goals=self.goals,
-            plan_key=self.plan_keys.key(spec),
-            lease=self.place.lease,
-            silenced=self.silenced,
-            kept_model=self.kept_model,
-        )
-        benchmark.fullname = plain_node_id(item)
-        made.release_memory()
-        described = {**spec.summary(), "plan_key": made.plan_key}
-        self.journal.started(spec.id, key=made.plan_key, node=benchmark.fullname, case=described)
-        return made
-
-    def put_down(self, case: Case) -> None:
-        """Note of a case that ends without a record, as one that skips itself does, that it is not lost."""
-        if self.kept_model is not None and not (case.kept and self.records[-1].status is Status.OK):
-            # What a case that broke left of its model is not known; one that is measured again loads it again.
-            self.kept_model.let_go()
-        if not case.kept:
-            self.journal.dropped(case.spec.id, node=case.benchmark.fullname)
-
-    def fetch_missing(self, spec: CaseSpec) -> None:
-        """Download what the case needs and this machine lacks."""
-        from emobench.data.fetch import fetch_dataset
-        from emobench.data.sources import is_here
-        from emobench.models.fetch import fetch_model
-        from emobench.models.locate import absent_reason as weights_absent
-
-        if self.weights == "pretrained" and weights_absent(spec.model):
-            fetch_model(spec.model, progress=self.progress.note)
-        if spec.dataset and is_here(spec.dataset):
-            fetch_dataset(spec.dataset, progress=self.progress.note)
 
     @cached_property
     def journal(self) -> Journal:
@@ -429,17 +294,6 @@ class Session:
         """Run cases for another session: into its folder, and saving no run."""
         self.place = place_for(told)
 
-    def gate_ended(self) -> int:
-        """Decide everything that was gated, of the saved run; returns an exit code, 0 where nothing is wrong."""
-        option = self.config.getoption
-        if self.gate is None or self.gate.plan is None or option("collectonly") or option("benchmark_disable", False):
-            return 0
-        from emobench.gating import index_of_session
-        from emobench.records.index import read_index
-
-        index = read_index(self.saved) if self.saved else index_of_session(self.storage, ours(self))
-        return self.gate.ended(index)
-
     def facts(self) -> dict[str, Any]:
         """What the session was."""
         return facts(self)
@@ -451,26 +305,6 @@ class Session:
         machine: dict[str, Any] = hook.pytest_benchmark_generate_machine_info(config=config)
         hook.pytest_benchmark_update_machine_info(config=config, machine_info=machine)
         return machine
-
-    def keep(self, case: Case, status: Status) -> Record:
-        """Publish, journal and remember the record of a case."""
-        record = case.record(status)
-        self.records.append(record)
-        case.kept = True
-        stats, row = case.benchmark.stats, None
-        replaced: list[str] = []
-        if case.settled and stats is not None:
-            case.publish(record)
-            self.benchmarks.append(stats)
-            row, replaced = row_of(self, stats)
-        try:
-            self.journal.append(record.to_json(), benchmark=row, replaced=replaced, node=case.benchmark.fullname)
-        except OSError as error:
-            self.problem = f"{record.id} could not be written to {self.journal.path}: {error}"
-            raise
-        if status is not Status.INTERRUPTED:
-            case.forget_checkpoints()
-        return record
 
     def close(self) -> None:
         """Give back what stays open while cases run."""
@@ -486,7 +320,6 @@ class Session:
         if not self.began or option("benchmark_disable", False) or option("collectonly"):
             return True
         from emobench.records.folding import fold, save
-        from emobench.run_folder import forget_originals
 
         try:
             with signals_wait():
@@ -503,84 +336,3 @@ class Session:
         except OSError as error:
             self.problem = f"the run could not be saved: {error}; its records are in {self.folder}"
         return self.problem is None
-
-    def summarize(self, reporter: pytest.TerminalReporter) -> None:
-        """Our table, what was skipped and why, and where the run is."""
-        if not (self.records or self.skips or (self.gate and self.gate.found)):
-            return
-        from emobench.preflighting import kept_lines
-        from emobench.reports.tables import results_table, skip_lines, target_lines
-
-        reporter.section("EmoBench", sep="=")
-        if self.records:
-            reporter.write_line(results_table(self.records))
-            for line in target_lines(self.records):
-                reporter.write_line(line)
-        for line in skip_lines(self.skips):
-            reporter.write_line(line)
-        for line in kept_lines(self.records):
-            reporter.write_line(line)
-        if self.interrupted:
-            reporter.write_line(f"interrupted ({self.interrupted}); go on with --emo-resume", yellow=True)
-        if self.saved:
-            number = self.saved.name.partition("_")[0]
-            reporter.write_line(f"saved: {shown(self.saved)} (compare with --benchmark-compare={number})")
-        unheeded = self.unheeded()
-        if unheeded:
-            said = f"not heeded where cases run in other processes: {', '.join(unheeded)}; the saved run has it all"
-            reporter.write_line(f"{said}, and --emo-gate decides", red=True)
-        for line in self.comparisons():
-            reporter.write_line(line)
-        if self.problem:
-            reporter.write_line(self.problem, red=True, bold=True)
-
-    def unheeded(self) -> list[str]:
-        """Options of pytest-benchmark that need its own measurements, and where other processes run cases have none."""
-        if not (self.measures_elsewhere or self.config.pluginmanager.has_plugin("emobench-controller")):
-            return []
-        given = ((name, self.config.getoption(f"benchmark_{name}", None)) for name in WRITTEN_BY_THEM)
-        return [f"--benchmark-{name.replace('_', '-')}" for name, value in given if value]
-
-    def comparisons(self) -> list[str]:
-        """What ``--emo-baseline``, the gates and ``--benchmark-compare`` ask for."""
-        wanted = self.config.getoption("benchmark_compare", False)
-        lines: list[str] = []
-        if self.saved and self.gate is not None and self.gate.base is not None:
-            from emobench.gating import comparison_lines
-            from emobench.records.index import read_index
-
-            lines += comparison_lines(self.gate.base.indexes, self.gate.name, read_index(self.saved))
-        if self.saved and wanted:
-            from emobench.gating import compared_with
-
-            lines += ["", *compared_with(wanted, self.saved, self.storage)]
-        return lines + (self.gate.lines() if self.gate else [])
-
-
-def names_slow(expression: str) -> bool:
-    """Whether a mark expression asks for ``slow`` somewhere, rather than for what is not."""
-    try:
-        tree: ast.AST = ast.parse(expression.strip() or "none", mode="eval").body
-    except SyntaxError:  # names of marks that are none of Python's
-        return "slow" in expression.split() and "not" not in expression.split()
-
-    def asked(node: ast.AST, wanted: bool) -> bool:
-        if isinstance(node, ast.Name):
-            return wanted and node.id == "slow"
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-            return asked(node.operand, not wanted)
-        return isinstance(node, ast.BoolOp) and any(asked(value, wanted) for value in node.values)
-
-    return asked(tree, True)
-
-
-def random_sizes(batch_size: int) -> dict[str, Any]:
-    """Profile sizes for random weights: eight training steps and two batches of evaluation show speed and memory."""
-    return {
-        "train": 8 * batch_size,
-        "validation": 0,
-        "test": 2 * batch_size,
-        "epochs": 1,
-        "max_steps": None,
-        "early_stopping_patience": None,
-    }

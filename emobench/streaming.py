@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emobench.case import file_name
+from emobench.artifacts import file_name
 from emobench.catalogue.combinations import is_allowed
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import find_method
+from emobench.devices import autocast_dtype
 from emobench.errors import SpecError
 from emobench.evaluation.label_map import fold, map_classes
 from emobench.preflighting import check_running
@@ -241,7 +242,6 @@ def _training_precision(case: Case) -> Precision:
 
 
 def _fit(case: Case, trained: LoadedModel, material: Material, precision: Precision) -> FitOutcome:
-    from emobench.case import autocast_dtype
     from emobench.evaluation.labels import predict
     from emobench.training.fit import fit, plan_for
 
@@ -250,7 +250,7 @@ def _fit(case: Case, trained: LoadedModel, material: Material, precision: Precis
         predict,
         trained.model,
         material.validation,
-        autocast_dtype=autocast_dtype(spec),
+        autocast_dtype=autocast_dtype(spec.precision),
         **_arguments(case, material.pad_id, material.padding_side),
     )
     plan = plan_for(spec, seed=spec.seeds[0], pad_id=material.pad_id, padding_side=material.padding_side)

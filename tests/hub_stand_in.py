@@ -51,6 +51,9 @@ class HubStandIn:
     fail_status: int = 503
     cut: dict[str, int] = field(default_factory=dict)
     """File name to the number of bytes after which its connections break."""
+    silent: str | None = None
+    """Part of the paths whose requests are taken and never answered."""
+    over: threading.Event = field(default_factory=threading.Event)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     """Method, path and headers (lower case) of every request."""
 
@@ -69,6 +72,7 @@ class HubStandIn:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -104,7 +108,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-        if self.hub.fail_first > 0:
+        if self.hub.silent is not None and self.hub.silent in path:
+            self.hub.over.wait()
+            self.close_connection = True
+        elif self.hub.fail_first > 0:
             self.hub.fail_first -= 1
             self._send(self.hub.fail_status, b"not now")
         elif path in self.hub.redirects:

@@ -60,10 +60,10 @@ def test_scored(case, model, dataset, precision, device, batch_size):
     case.benchmark.pedantic(lambda: None, rounds=1)
     case.settled = True
     case.add([metric("accuracy", value, n=2000)])
-    case._material = types.SimpleNamespace(fingerprint="made", class_names=("a", "b"), train=())
+    case.encoded = types.SimpleNamespace(fingerprint="made", class_names=("a", "b"), train=())
     scored = Evaluation(metrics=(), per_class=(), confusion=(), seconds=1.0, labels=labels.tolist(),
                         probabilities=np.eye(2)[predicted].tolist())
-    case._predictions = [(0, scored)]
+    case.predictions = [(0, scored)]
 
 @axes(*planted.get("timed", [3, 4]))
 @pytest.mark.inference

@@ -162,7 +162,7 @@ def test_a_whole_case(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     case_spec = spec(method, profile="smoke", **sizes).model_copy(update={"model": tiny})
     case = a_case(tmp_path, case_spec)
     made = random_material(tiny, case_spec.profile)
-    case._material = made
+    case.encoded = made
     loads: list[int] = []
     from emobench.models import load
 
@@ -183,7 +183,7 @@ def test_a_whole_case(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     variant = shrinking.shrink(case, original, made)
     comparison.compare(case, original.loaded, variant, made)
     assert all((tensor == before[name]).all() for name, tensor in original.loaded.model.state_dict().items())
-    found = {item.name: item for item in case._per_seed[0]}
+    found = {item.name: item for item in case.per_seed[0]}
     ratio = found["memory_ratio"].value
     assert (ratio == 1) == (method == "prune-magnitude")
     assert found["model_bytes"].value / original.loaded.model_bytes == pytest.approx(ratio)
@@ -212,7 +212,7 @@ def test_an_original_is_trained_once_a_run(tmp_path: Path, monkeypatch: pytest.M
 
     def original(kept: dict[str, shrinking.Original], seed: int = 0) -> shrinking.Original:
         case = a_case(tmp_path, case_spec.model_copy(update={"seeds": (seed,)}))
-        case._material = made
+        case.encoded = made
         return shrinking.train_original(case, made, kept)
 
     kept: dict[str, shrinking.Original] = {}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from emobench.case import Case
+from emobench.case_record import record_of
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.models import find_model
 from emobench.catalogue.profiles import find_profile
@@ -84,7 +85,7 @@ def test_a_model_without_a_head_is_trained_and_its_training_rows_are_left_out(tm
     case = run(
         tmp_path, benchmark, spec_of(MINILM, own_rows(tmp_path, 400), profile={"id": "small", "latency_seconds": 0.1})
     )
-    record = case.record(Status.OK)
+    record = record_of(case, Status.OK)
     facts = record.details["data"]
     assert facts["rows_read"] == 400
     assert facts["empty"] == 40
@@ -121,7 +122,7 @@ def test_a_ready_classifier_is_evaluated_on_every_row_in_the_data_sets_classes(t
     )
     rows = own_rows(tmp_path)
     case = run(tmp_path, benchmark, spec_of(ready, rows, profile={"id": "small", "latency_seconds": 0.1}))
-    record = case.record(Status.OK)
+    record = record_of(case, Status.OK)
     assert record.details["data"]["left_out"] == 0
     assert record.details["data"]["rows"] == 54
     assert record.details["evaluation"]["by_split"]["train"]["rows"] == 54
@@ -139,7 +140,7 @@ def test_a_ready_classifier_is_evaluated_on_every_row_in_the_data_sets_classes(t
 def test_random_weights_stream_random_tokens_and_claim_no_quality(tmp_path: Path, benchmark: Any) -> None:
     """Speed without answers: no accuracy, no predictions."""
     case = run(tmp_path, benchmark, spec_of(MINILM, find_dataset("random-tokens"), weights="random"))
-    record = case.record(Status.OK)
+    record = record_of(case, Status.OK)
     assert record.metric("accuracy") is None
     assert record.metric("evaluate_tokens_per_second") is not None
     assert record.artifacts == {}
@@ -149,7 +150,7 @@ def test_random_weights_stream_random_tokens_and_claim_no_quality(tmp_path: Path
 def test_smoke_ends_after_its_test_rows(tmp_path: Path, benchmark: Any) -> None:
     """A smoke run proves the path on as many rows as its profile tests."""
     case = run(tmp_path, benchmark, spec_of(MINILM, own_rows(tmp_path, 200)))
-    assert case.record(Status.OK).details["evaluation"]["rows"] == 4
+    assert record_of(case, Status.OK).details["evaluation"]["rows"] == 4
 
 
 @pytest.mark.parametrize(

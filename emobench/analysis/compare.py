@@ -16,18 +16,12 @@ from scipy.special import ndtri
 
 from emobench.analysis.columns import Floats, Ints, Results, Texts
 from emobench.analysis.corrections import benjamini_hochberg, holm
-from emobench.analysis.estimates import (
-    EXACT_HOW,
-    Estimates,
-    close,
-    estimate,
-    has_metric,
-    is_quality,
-    is_share,
-    resampled,
-    values_at,
-)
-from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, pair
+from emobench.analysis.effects import rounds_effect, score_effect
+from emobench.analysis.estimate_columns import Estimates
+from emobench.analysis.estimates import EXACT_HOW, close, estimate, resampled
+from emobench.analysis.metric_kinds import is_quality, is_share
+from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
+from emobench.analysis.round_changes import FROM_ROUNDS
 from emobench.analysis.significance import gate_decisions
 from emobench.errors import unknown_name
 from emobench.outcomes import METRICS
@@ -79,6 +73,8 @@ class Rows:
     p_bh: Floats
     detectable: Floats
     """Smallest true change that the data would have shown with a chance of 80 %, in the terms of ``point``."""
+    effect: Floats
+    """Cohen's h of scores, Cliff's delta of what follows from rounds, see ``effects``; NaN for other metrics."""
     verdict: Texts
     how: Texts
     """How the interval was made, or why there is none."""
@@ -151,12 +147,14 @@ class _Block:
     metric: str
     found: Estimates
     verdict: Texts
+    effect: Floats
 
 
 def _block(at: Ints, metric: str, verdict: str, how: str | Texts, *, base: Floats, new: Floats) -> _Block:
     found = Estimates.empty(len(at))
     found.base[:], found.new[:], found.how[:] = base, new, how
-    return _Block(at=at, metric=metric, found=found, verdict=np.full(len(at), verdict, object))
+    verdicts, effect = np.full(len(at), verdict, object), np.full(len(at), np.nan)
+    return _Block(at=at, metric=metric, found=found, verdict=verdicts, effect=effect)
 
 
 def _whole_cases(pairs: Pairs) -> _Block:
@@ -210,8 +208,20 @@ def _blocks(pairs: Pairs, metric: str) -> list[_Block]:
     at = np.flatnonzero(paired & base_has & new_has)
     if len(at):
         changes = estimate(pairs, metric, at)
-        found.append(_Block(at=at, metric=metric, found=changes, verdict=_verdicts(changes, pairs, metric, at)))
+        verdicts = _verdicts(changes, pairs, metric, at)
+        effect = _effects(changes, pairs, metric, at)
+        found.append(_Block(at=at, metric=metric, found=changes, verdict=verdicts, effect=effect))
     return found
+
+
+def _effects(found: Estimates, pairs: Pairs, metric: str, at: Ints) -> Floats:
+    if is_quality(metric):
+        return score_effect(found.base, found.new)
+    nothing = np.full(len(at), np.nan)
+    if metric not in FROM_ROUNDS:
+        return nothing
+    # Without an interval the metric did not follow from the rounds.
+    return np.where(np.isnan(found.lower), nothing, rounds_effect(pairs, at, found.point))
 
 
 def _shown_values(pairs: Pairs, metric: str) -> tuple[Floats, Floats]:
@@ -273,6 +283,7 @@ def _joined(blocks: Sequence[_Block], pairs: Pairs) -> Rows:
         p_holm=missing,
         p_bh=missing,
         detectable=_detectable(columns["lower"], columns["upper"], columns["how"], share),
+        effect=np.concatenate([block.effect for block in blocks])[order],
         verdict=verdict,
     )
 

@@ -16,18 +16,10 @@ import numpy as np
 
 from emobench.analysis.columns import Floats, Ints, Results
 from emobench.analysis.corrections import bonferroni_level
-from emobench.analysis.estimates import (
-    Estimates,
-    close,
-    estimate,
-    has_metric,
-    is_quality,
-    is_share,
-    is_timed,
-    resampled,
-    values_at,
-)
-from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, pair
+from emobench.analysis.estimate_columns import Estimates
+from emobench.analysis.estimates import close, estimate, resampled
+from emobench.analysis.metric_kinds import is_quality, is_share, is_timed
+from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
 from emobench.analysis.significance import gate_decisions
 from emobench.outcomes import METRICS
 

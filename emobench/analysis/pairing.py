@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emobench.analysis.columns import Ints, Results, Texts
+from emobench.analysis.columns import Floats, Ints, Results, Texts
 
 APART = ("hardware", "profile", "weights")
 """Columns that must be equal for two cases to be compared at all."""
@@ -97,6 +97,21 @@ def pair(base: Sequence[Results], new: Results, *, across: Collection[str] = ())
         apart=np.where((usable >= 0).any(axis=0), "", reason),
         same_data=np.asarray(same_data, bool),
     )
+
+
+def has_metric(pairs: Pairs, metric: str) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which cases have a value of the metric: in an ok base run that counts, and in the new run."""
+    base = np.zeros(len(pairs.id), bool)
+    for run, rows in zip(pairs.base, pairs.base_rows, strict=True):
+        base |= np.isfinite(values_at(run.value, run.column(metric), rows))
+    return base, np.isfinite(values_at(pairs.new.value, pairs.new.column(metric), pairs.new_rows))
+
+
+def values_at(matrix: Floats, column: int | None, rows: Ints) -> Floats:
+    """Values of a column of a run's matrix at these rows; NaN where the run has no such row or column."""
+    if column is None or not len(matrix):
+        return np.full(len(rows), np.nan)
+    return np.where(rows >= 0, matrix[rows, column], np.nan)
 
 
 def _note(why: Texts, name: str, first: Texts, second: Texts, both: npt.NDArray[np.bool_]) -> None:

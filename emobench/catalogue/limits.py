@@ -79,6 +79,18 @@ class Limits:
         """Whether any limit is on a change, for which a baseline is needed."""
         return any(line is not None and line.loss is not None for lines in self._all for line in lines.values())
 
+    def without(self, metrics: Collection[str]) -> Limits:
+        """The limits on all other metrics."""
+
+        def kept(lines: Lines) -> Lines:
+            return {name: line for name, line in lines.items() if name not in metrics}
+
+        return Limits(
+            general=kept(self.general),
+            markers={name: kept(lines) for name, lines in self.markers.items()},
+            cases={name: kept(lines) for name, lines in self.cases.items()},
+        )
+
     def bounds(self) -> Limits:
         """What needs no base: the limits without their tolerated changes; a line that has no more is left out."""
         return Limits(

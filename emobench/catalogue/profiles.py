@@ -1,9 +1,10 @@
-"""The profiles: how much data, how many epochs and how many rounds a case takes. Overrides are ``project``'s work."""
+"""The profiles: how much data, how many epochs and how many rounds a case takes. Overrides are ``overrides``' work."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from emobench import errors
 from emobench.specs import Profile
@@ -62,3 +63,15 @@ def find_profile(name: str) -> Profile:
     if name in PROFILES:
         return PROFILES[name]
     raise errors.unknown_name("profile", name, PROFILES)
+
+
+def random_sizes(batch_size: int) -> dict[str, Any]:
+    """Profile sizes for random weights: eight training steps and two batches of evaluation show speed and memory."""
+    return {
+        "train": 8 * batch_size,
+        "validation": 0,
+        "test": 2 * batch_size,
+        "epochs": 1,
+        "max_steps": None,
+        "early_stopping_patience": None,
+    }

@@ -126,6 +126,9 @@ class Places(Processes):
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Run the I-th of N equal parts; put together by emobench merge.")
     ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the newest unfinished run; begins one where there is none.")
+    ] = False
 
 
 def say(line: str) -> None:

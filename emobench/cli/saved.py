@@ -76,6 +76,9 @@ def gate(
         str, typer.Option(metavar="CHOICE", help="pass or fail: what too little data comes to.")
     ] = "pass",
     across: Across = False,
+    times: Annotated[
+        bool, typer.Option("--times/--no-times", help="Gate times, speeds, energy and price; not if run elsewhere.")
+    ] = True,
     form: Form = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it here.")] = None,
 ) -> None:
@@ -87,7 +90,9 @@ def gate(
     from emobench.commands.gating import gate_run
     from emobench.commands.place import find_place
 
-    found = gate_run(base, new, limit or (), find_place(), inconclusive=inconclusive, across=across, form=form)
+    found = gate_run(
+        base, new, limit or (), find_place(), inconclusive=inconclusive, across=across, times=times, form=form
+    )
     typer.echo(put(found.text, output))
     if output is not None:
         typer.echo(found.summary)

@@ -89,7 +89,9 @@ def analysis_of(
     content["training_time"] = training_time(
         content["sections"]["lengths"], model, device, machine_rates(device, "fp32")
     )
-    content["recommendations"] = recommendations(content["sections"], tokenizer=model.id, models=place.models)
+    content["recommendations"] = recommendations(
+        content["sections"], tokenizer=model.id, models=place.models, sample=content["sample"]
+    )
     return content
 
 

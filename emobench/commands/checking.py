@@ -57,6 +57,7 @@ class Collected:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Take the cases once all that is deselected is gone."""
         from emobench.plugin import has_case, session_of
+        from emobench.skips import slow_asked_for, why_skip
 
         items = [item for item in session.items if has_case(item)]
         if not items:
@@ -64,11 +65,11 @@ class Collected:
         ours = session_of(session.config)
         self.storage = ours.storage
         self.save_models = bool(session.config.getoption("emo_save_models"))
-        asked = ours.slow_asked_for()
+        asked = slow_asked_for(ours)
         for item in items:
             spec = ours.spec_of(item)
             self.specs.append(spec)
-            skip = ours.why_skip(spec, slow_asked_for=asked)
+            skip = why_skip(ours, spec, with_slow=asked)
             if skip is not None:
                 self.skips.append(skip)
 

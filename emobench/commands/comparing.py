@@ -66,7 +66,7 @@ def compare_text(base: str, new: Sequence[str], place: Place, options: CompareOp
     if options.form == "json":
         return pages.comparison_json(found)
     if options.form == "markdown":
-        return "\n\n".join(pages.comparison_markdown(item) for item in found)
+        return "\n\n".join(pages.comparison_markdown(item, by=options.by) for item in found)
     return "\n\n".join(pages.comparison_text(item, by=options.by) for item in found)
 
 

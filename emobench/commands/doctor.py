@@ -231,7 +231,7 @@ def combination_lines() -> list[str]:
 
 
 def _packages() -> tuple[str, ...]:
-    from emobench.case import VERSIONS_THAT_MATTER
+    from emobench.environment import VERSIONS_THAT_MATTER
 
     return (*(name for name in VERSIONS_THAT_MATTER if name != "emobench"), "pytest", "pytest-benchmark")
 

@@ -189,7 +189,7 @@ def make_record(
     checkpoint: Checkpoint, class_map: ClassMap, task: _Task, loaded: LoadedModel, evaluation: Evaluation
 ) -> Record:
     """The record of one evaluation; its key covers the weights, the rows, the matching of classes and the sizes."""
-    from emobench.case import environment
+    from emobench.environment import environment
     from emobench.records.record import Record, checked
 
     spec = CaseSpec(
@@ -247,7 +247,7 @@ def weights_revision(checkpoint: Checkpoint) -> str:
 
 def with_predictions(record: Record, class_map: ClassMap, task: _Task, evaluation: Evaluation, folder: Path) -> Record:
     """Write labels and probabilities as Parquet, and name the file in the record."""
-    from emobench.case import file_name
+    from emobench.artifacts import file_name
     from emobench.records.predictions import write_predictions
 
     path = folder / f"{file_name(record.id)}.parquet"

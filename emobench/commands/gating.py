@@ -11,6 +11,7 @@ from emobench.commands.comparing import check_form
 from emobench.commands.place import Place
 from emobench.errors import SpecError, unknown_name
 from emobench.gating import Choice, find_base, judge
+from emobench.outcomes import METRICS
 
 if TYPE_CHECKING:
     from emobench.analysis.gates import Judgment
@@ -36,15 +37,19 @@ def gate_run(
     *,
     inconclusive: str = "pass",
     across: bool = False,
+    times: bool = True,
     form: str = "text",
 ) -> Gated:
     """Gate a run against a baseline with the limits given and those of the project.
+
+    Without ``times`` what depends on the machine (times, speeds, energy, price) is not gated, whatever its limits.
 
     Raises:
         SpecError: no such run, a limit that cannot be read, or none at all.
         BaselineError: the baseline cannot be used.
         BrokenFileError: the run cannot be read.
     """
+    from emobench.analysis.metric_kinds import is_timed
     from emobench.analysis.pairing import EVERYTHING
     from emobench.records.index import read_index
     from emobench.records.store import find_run
@@ -59,6 +64,8 @@ def gate_run(
             why="neither --limit nor the table [gates] of the project names one",
             fix="add for example --limit accuracy:1pt",
         )
+    if not times:
+        wanted = wanted.without({name for name in METRICS if is_timed(name)})
     storage = place.root / "results"
     baseline = find_base(base, storage)
     index = read_index(find_run(storage, new))

@@ -48,7 +48,7 @@ class ReadingProgress:
             self._bar.update(self._task, description=what, completed=done, total=total, documents=f"{documents:,}")
             return
         now = time.monotonic()
-        if now - self._said < SECONDS_BETWEEN_LINES:
+        if not done or now - self._said < SECONDS_BETWEEN_LINES:
             return
         self._said = now
         rate = documents / (now - self._started)

@@ -67,6 +67,8 @@ class Placement:
     slurm: Sequence[str] = ()
     """``KEY=VALUE`` each, parameters of submitit."""
     shard: str | None = None
+    resume: bool = False
+    """Go on with the newest unfinished run."""
 
     def arguments(self) -> list[str]:
         """The same for the pytest plugin.
@@ -88,6 +90,7 @@ class Placement:
             "shard": self.shard,
         }
         found += [f"--emo-{name}={value}" for name, value in named.items() if value is not None]
+        found += ["--emo-resume"] if self.resume else []
         return found + [f"--emo-slurm={pair}" for pair in self.slurm]
 
     def _check(self) -> None:
@@ -110,6 +113,12 @@ class Placement:
                 f"--no-isolate and {what} exclude each other",
                 why="only a process of its own can be ended, or run elsewhere",
                 fix="leave one of them out",
+            )
+        if self.group_by == "model" and self.isolate and self.executor in (None, "local"):
+            raise SpecError(
+                "--group-by model and a process for each case exclude each other",
+                why="on this machine a case has a process of its own unless it is told otherwise",
+                fix="add --no-isolate, or --executor ray or slurm",
             )
 
 
@@ -258,8 +267,8 @@ def chosen_precision(name: str | None, device: DeviceKind) -> Precision:
 
 def check_options(options: RunOptions, place: Place) -> None:
     """Refuse a wrong option here, in one line, instead of in pytest."""
+    from emobench.catalogue.overrides import find_overrides
     from emobench.catalogue.profiles import find_profile
-    from emobench.catalogue.project import find_overrides
     from emobench.preflight.findings import find_silenced
     from emobench.specs import TrainSettings, Weights
 

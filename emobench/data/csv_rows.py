@@ -18,6 +18,7 @@ BLOCK_BYTES = 4 << 20
 """The longest row that can be read is about as long."""
 _HEADER_BYTES = 1 << 17
 """A header longer than this is none; csv takes no longer field either."""
+_LINE_BREAK = re.compile(rb"[\r\n]")
 
 
 def rows_of(
@@ -76,6 +77,10 @@ def _cells(
     before, header_rows = 0, 1
     for block in _blocks(path, stream, separator):
         if not block.strip(b"\r\n"):
+            continue
+        if header_rows and not _LINE_BREAK.search(block.strip(b"\r\n")):
+            # A header alone: pyarrow wants a line break behind it, and complains of its own blocks without one.
+            header_rows = 0
             continue
         refused: list[int] = []
         table = _parsed(

@@ -30,6 +30,8 @@ class Network:
     cache: list[Block] = field(default_factory=list)
     """Keys and values kept for generation."""
     masks: list[Block] = field(default_factory=list)
+    standing: dict[int, tuple[Linear, ...]] = field(default_factory=dict)
+    """Layer to its matrices with adapters: looked up once, and asked for with every matrix product."""
     drawn: int = 0
     """Numbers that torch's generator drew for dropout."""
     drawn_fast: int = 0
@@ -73,9 +75,15 @@ class Network:
     def linear(self, x: Value, linear: Linear, layer: int, *, part: str = "body") -> Value:
         """A matrix product with bias, its quantized or cast weight, and the adapter that may stand on it."""
         out = self._product(x, linear, f"{layer}.{linear.name}", trained=self.trains(part))
-        if part == "body" and self.training and linear in adapted(self.plan.model, self.plan.method, layer):
+        if part == "body" and self.training and linear in self.adapted(layer):
             return self._adapter(x, out, linear)
         return out
+
+    def adapted(self, layer: int) -> tuple[Linear, ...]:
+        """The matrices of a layer that adapters stand on."""
+        if layer not in self.standing:
+            self.standing[layer] = adapted(self.plan.model, self.plan.method, layer)
+        return self.standing[layer]
 
     def norm(self, x: Value, *, width: int | None = None, trained: bool | None = None) -> Value:
         """A layer norm or one of the root-mean-square kind, over the last dimension."""

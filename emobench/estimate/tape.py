@@ -20,7 +20,8 @@ class Memory:
         self.total = 0
         self.peak = 0
         self.written = 0
-        self.at_peak: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
+        self._rose = False
 
     def block(self, size: int, kind: str = "activations") -> Block:
         """A new block of memory."""
@@ -28,12 +29,20 @@ class Memory:
 
     def took(self, size: int, kind: str) -> None:
         """Count a block that came (or, with a negative size, went)."""
+        if size < 0 and self._rose:
+            # A peak is written down once it is left: most of the way up every block is a new one.
+            self._kept, self._rose = dict(self.live), False
         self.live[kind] = self.live.get(kind, 0) + size
         self.total += size
-        self.written += max(0, size)
-        if self.total > self.peak:
-            self.peak = self.total
-            self.at_peak = dict(self.live)
+        if size > 0:
+            self.written += size
+            if self.total > self.peak:
+                self.peak, self._rose = self.total, True
+
+    @property
+    def at_peak(self) -> dict[str, int]:
+        """Bytes by kind when the most were alive, the first time."""
+        return dict(self.live) if self._rose else self._kept
 
 
 class Block:

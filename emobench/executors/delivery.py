@@ -17,6 +17,7 @@ from emobench.executors.verdicts import Verdict, last_words, without_record
 from emobench.outcomes import Status, metric
 from emobench.reports.tables import Skip
 from emobench.run_place import plain_node_id
+from emobench.skips import refuse_or_skip, slow_asked_for
 
 if TYPE_CHECKING:
     from emobench.records.journal import Line
@@ -42,7 +43,7 @@ class Delivery:
             if other_machine:
                 self._skip_slow(item)
             else:
-                self.session.refuse_or_skip(item)
+                refuse_or_skip(self.session, item)
             self.session.begin(item)
         except pytest.skip.Exception as error:
             self._report(item, "skipped", str(error))
@@ -57,7 +58,7 @@ class Delivery:
 
         spec = self.session.spec_of(item)
         picked = self.session.picked
-        wanted = self.session.slow_asked_for() or (picked is not None and picked.has(spec))
+        wanted = slow_asked_for(self.session) or (picked is not None and picked.has(spec))
         slow = None if wanted else why_slow(spec)
         if slow:
             fix = "add --emo-slow or -m slow"

@@ -15,6 +15,7 @@ from emobench.executors.manifest import Manifest, Planned
 from emobench.kept_model import model_key
 from emobench.keys import deciding_versions
 from emobench.run_place import plain_node_id
+from emobench.skips import slow_asked_for
 
 if TYPE_CHECKING:
     from emobench.session import Session
@@ -79,7 +80,7 @@ def jobs_of(
     arguments = case_arguments(given, config.args, elsewhere=elsewhere)
     if config.pluginmanager.has_plugin("xdist"):
         arguments.append("-n0")
-    if session.slow_asked_for() and "--emo-slow" not in arguments:
+    if slow_asked_for(session) and "--emo-slow" not in arguments:
         arguments.append("--emo-slow")
     arguments.append(f"--rootdir={config.rootpath}")
     token = secrets.token_hex(3)

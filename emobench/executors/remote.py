@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,11 @@ from emobench import __version__
 from emobench.errors import BrokenFileError, EmoBenchError, SpecError
 from emobench.executors.delivery import Delivery
 from emobench.executors.isolated import End, Ending
-from emobench.executors.jobs import Executor, Job, read_ending
+from emobench.executors.jobs import ENDING, OUTPUTS, Executor, Job, read_ending
 from emobench.executors.manifest import Manifest, write_manifest
 from emobench.executors.packing import unpack
 from emobench.executors.planning import jobs_of, manifest_of
+from emobench.files import sync_folder
 from emobench.plugin import has_case, session_of
 
 if TYPE_CHECKING:
@@ -62,10 +63,15 @@ class Dispatching:
         write_manifest(ours.folder, manifest)
         members = {job.name: items for job, items in planned}
         executor = self.executor or executor_of(ours)
+        arrived: set[Path] = set()
         try:
             with contextlib.closing(executor.run([job for job, _ in planned])) as answers:  # type: ignore[type-var]  # a generator
                 for job, answer in answers:
-                    ending = answer if isinstance(answer, Ending) else accepted(answer, job, ours.folder, manifest)
+                    ending = (
+                        answer
+                        if isinstance(answer, Ending)
+                        else accepted(answer, job, ours.folder, manifest, arrived=arrived)
+                    )
                     delivery.job(job, members[job.name], ending)
                     _stop_if_asked(session)
         except EmoBenchError as error:
@@ -118,11 +124,17 @@ def _parameter(text: str) -> tuple[str, Any]:
     return name, int(value) if value.isdigit() else value
 
 
-def accepted(data: bytes, job: Job, folder: Path, manifest: Manifest) -> Ending:
+def accepted(data: bytes, job: Job, folder: Path, manifest: Manifest, *, arrived: set[Path] | None = None) -> Ending:
     """Move what came back of a job into the run's folder, and say how its process ended.
 
     What was cut or changed on the way, or was made by other code than this run's, is left out: its cases are lost.
+    ``arrived`` holds the files that this session's jobs have brought so far, and gets this one's: none of them is
+    replaced. What an earlier session left of a case that is run again is, as where it runs on this machine.
+
+    Raises:
+        OSError: the disk did not take it. What is there of it then is in the way of no other try.
     """
+    arrived = set() if arrived is None else arrived
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".arriving-") as arriving:
         place = Path(arriving)
@@ -133,17 +145,30 @@ def accepted(data: bytes, job: Job, folder: Path, manifest: Manifest) -> Ending:
             refused = str(error)
         if refused is not None:
             return Ending(end=End.LOST, detail=refused)
-        files = [path for path in place.rglob("*") if path.is_file()]
-        there = next((path for path in files if (folder / path.relative_to(place)).exists()), None)
-        if there is not None:
-            return Ending(end=End.LOST, detail=f"it brought {there.relative_to(place)}, which is there already")
+        files = {path.relative_to(place) for path in place.rglob("*") if path.is_file()}
+        own = {path for path in files if path in _own_files(job) and (folder / path).exists()}
+        if there := own or files & arrived:
+            return Ending(end=End.LOST, detail=f"it brought {min(there)}, which is there already")
         ending = read_ending(place, job)
-        # Journals last: what a journal tells of is there then.
-        for path in sorted(files, key=lambda path: path.suffix == ".jsonl" and path.parent == place):
-            target = folder / path.relative_to(place)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
+        journals = {path for path in files if path.suffix == ".jsonl" and len(path.parts) == 1}
+        _move(files - journals, place, folder)
+        # Journals last: what a journal tells of is there then, also after a power cut.
+        _move(journals, place, folder)
+    arrived |= files
     return ending
+
+
+def _own_files(job: Job) -> set[Path]:
+    """Files that no other job brings."""
+    return {Path(f"journal-{job.name}.jsonl"), Path(OUTPUTS, job.name, ENDING)}
+
+
+def _move(files: Set[Path], place: Path, folder: Path) -> None:
+    for path in files:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(place / path, folder / path)
+    for changed in sorted({above for path in files for above in path.parents}):
+        sync_folder(folder / changed)
 
 
 def foreign(place: Path, job: Job, manifest: Manifest) -> str | None:

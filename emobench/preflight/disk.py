@@ -103,3 +103,9 @@ def ways_out(place: Disk) -> Iterator[Fix]:
             trade_off="runs are compared within one folder",
             setting="--benchmark-storage=file:///path/on/a/larger/disk",
         )
+    if "temporary" in place.holds:
+        yield Fix(
+            text="keep temporary files on another disk",
+            trade_off="none, where it is as fast",
+            setting="export TMPDIR=/path/on/a/larger/disk",
+        )

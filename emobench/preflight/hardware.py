@@ -35,10 +35,11 @@ def precision(planned: Planned) -> Iterator[Finding]:
             if machine.kind == "cpu"
             else f"tensor cores for bf16 come with compute capability {BF16_CAPABILITY[0]}.{BF16_CAPABILITY[1]}"
         )
-        yield found(planned, "precision", "warn", "is emulated", why, other(planned))
+        yield found(planned, "precision", "warn", "is emulated", why, other(planned), any_method=True)
     if case.precision == "fp16" and case.model.family in FP16_OVERFLOWS:
         why = "its activations go beyond 65,504, the largest number of fp16, and become infinite"
-        yield found(planned, "precision", "warn", f"overflows in {case.model.family} models", why, ("bf16", "fp32"))
+        what = f"overflows in {case.model.family} models"
+        yield found(planned, "precision", "warn", what, why, ("bf16", "fp32"), any_method=True)
 
 
 def quantization(planned: Planned) -> Iterator[Finding]:
@@ -94,10 +95,19 @@ def other(planned: Planned) -> tuple[Precision, ...]:
     return ("fp32",)
 
 
-def found(planned: Planned, check: str, level: Level, what: str, why: str, instead: tuple[Precision, ...]) -> Finding:
-    """A finding on the case's precision; ``instead`` are the precisions to take."""
+def found(
+    planned: Planned,
+    check: str,
+    level: Level,
+    what: str,
+    why: str,
+    instead: tuple[Precision, ...],
+    *,
+    any_method: bool = False,
+) -> Finding:
+    """A finding on the case's precision; ``instead`` are the precisions to take, ``any_method`` where it is of none."""
     case = planned.case
-    method = f" with {case.method.id}" if case.method is not None else ""
+    method = f" with {case.method.id}" if case.method is not None and not any_method else ""
     takes = [name for name in instead if name != case.precision]
     return Finding(
         check=check,

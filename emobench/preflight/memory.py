@@ -60,9 +60,10 @@ def largest_batch(plan: MemoryPlan, free: int, *, most: int) -> int | None:
         return estimate_memory(replace(plan, batch_size=rows)).total
 
     good, bad = 1, most
-    low, high = need(good), need(bad)
+    low = need(good)
     if low > free:
         return None
+    high = need(bad)
     if high <= free:
         return most
     while bad - good > 1:
@@ -99,7 +100,13 @@ def does_not_fit(planned: Planned) -> Iterator[Finding]:
             level="note",
             problem=f"the memory of {planned.case.model.id} is not known beforehand",
             why=f"{error.problem}; {error.why}",
-            fixes=(Fix(text="watch the first run's memory", trade_off="it may end for want of it"),),
+            fixes=(
+                Fix(
+                    text="watch the memory of a small run",
+                    trade_off="it may end for want of it",
+                    setting=f"emobench run --profile smoke -k {planned.case.model.id}",
+                ),
+            ),
         )
 
 
@@ -175,6 +182,7 @@ def fixes(case: CaseSpec, plan: MemoryPlan, planned: Planned, largest: int | Non
         text=f"free memory, or take a smaller model or a {planned.machine.kind} with more than "
         f"{shown_bytes(least)} free for one row at a time",
         trade_off="another model has other results",
+        setting="emobench models",
     )
 
 
@@ -185,8 +193,8 @@ def training_fixes(case: CaseSpec, free: int, *, longest: int | None = None) -> 
     if plain is not None:
         rows, budget = plain
         yield Fix(
-            text=f"split each step of {steps} into {-(-steps // rows)} passes of {rows} rows: {steps} rows still "
-            "decide an update",
+            text=f"split each step of {steps} into {-(-steps // rows)} passes of at most {rows} rows: {steps} "
+            "rows still decide an update",
             trade_off="more and smaller passes: slower; the gradients are the same up to rounding",
             setting=f"--emo-set token_budget={budget}",
             safe=True,
@@ -230,6 +238,17 @@ def budget_that_fits(case: CaseSpec, free: int, *, longest: int | None = None) -
     return None
 
 
+def fits_somehow(case: CaseSpec, free: int, *, longest: int | None = None) -> bool:
+    """Whether :func:`budget_that_fits` finds one.
+
+    As it is, the case may be one pass, which holds no gradients meanwhile; of several, one row at a time takes least.
+    """
+    one = min(case.train.token_budget, plan_of(case, longest=longest).length)
+    tried = (case, with_train(case, token_budget=one))
+    usable = int(free * (1 - ESTIMATE_ERROR))
+    return any(estimate_memory(plan_of(other, longest=longest)).total <= usable for other in tried)
+
+
 def smaller_batch(case: CaseSpec, plan: MemoryPlan, largest: int) -> Iterator[Fix]:
     """The largest batch of a timed case that fits."""
     if largest < plan.batch_size:
@@ -245,7 +264,7 @@ def other_methods(case: CaseSpec, free: int, *, longest: int | None = None) -> I
     if case.kind != "finetune" or case.method is None or case.method.id != "full":
         return
     other = case.model_copy(update={"method": find_method("lora")})
-    if is_allowed(case.kind, "lora", case.precision, case.device) and budget_that_fits(other, free, longest=longest):
+    if is_allowed(case.kind, "lora", case.precision, case.device) and fits_somehow(other, free, longest=longest):
         yield Fix(
             text="train adapters instead of all weights",
             trade_off="gradients and optimizer state almost vanish; accuracy may be a little lower",

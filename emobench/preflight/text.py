@@ -85,6 +85,7 @@ def longer(planned: Planned, data: DataProfile) -> Iterator[Fix]:
         text="leave it where the beginning of a text decides its label",
         trade_off="the end of the longer texts is not read"
         + ("" if length > now else f"; {planned.case.model.id} takes {context} tokens at most"),
+        setting="--emo-silence truncation",
     )
 
 
@@ -95,8 +96,9 @@ def tokenizer(planned: Planned) -> Iterator[Finding]:
         return
     model = planned.case.model.id
     instead = Fix(
-        text="take a model whose vocabulary was made for the language of the data",
+        text="look which language it is, and take a model whose vocabulary was made for it",
         trade_off="another model has other results",
+        setting=f"emobench analyze {data.dataset} --model {model}",
     )
     if data.unknown_share is not None and data.unknown_share >= MUCH_UNKNOWN:
         yield Finding(
@@ -147,6 +149,7 @@ def duplicates(planned: Planned) -> Iterator[Finding]:
     data = planned.data
     if data is None:
         return
+    look = f"emobench analyze {data.dataset}"
     rows = data.rows.get("train", 0)
     read = sum(data.rows.values()) + (data.duplicates or 0) + (data.conflicting or 0)
     if data.conflicting:
@@ -156,7 +159,13 @@ def duplicates(planned: Planned) -> Iterator[Finding]:
             problem=f"{data.conflicting:,} rows of {data.dataset} have a text that also stands under another label",
             why="no model can be right on both; all of them were left out",
             numbers={"conflicting": data.conflicting},
-            fixes=(Fix(text="decide which label is right", trade_off="work by hand, and more rows to learn from"),),
+            fixes=(
+                Fix(
+                    text="look where they stand, and decide which label is right",
+                    trade_off="work by hand, and more rows to learn from",
+                    setting=look,
+                ),
+            ),
         )
     repeated = (data.duplicates or 0, "repeat another row", "the first of each was kept, the others were left out")
     near = (
@@ -172,7 +181,13 @@ def duplicates(planned: Planned) -> Iterator[Finding]:
                 problem=f"{count:,} rows of {data.dataset} {what}",
                 why=f"{why}; the data has fewer examples than rows",
                 numbers={"rows": count, "share": round(count / total, 4)},
-                fixes=(Fix(text="look where they come from", trade_off="none: repetition adds nothing to learn"),),
+                fixes=(
+                    Fix(
+                        text="look where they come from",
+                        trade_off="none: repetition adds nothing to learn",
+                        setting=look,
+                    ),
+                ),
             )
 
 
@@ -189,7 +204,13 @@ def leaks(planned: Planned) -> Iterator[Finding]:
                 problem=f"{count:,} training rows of {data.dataset} also stand in its {split} file",
                 why="they were left out of training, so that the score is of unseen texts",
                 numbers={"rows": count},
-                fixes=(Fix(text="nothing is to be done here", trade_off="published scores may include them"),),
+                fixes=(
+                    Fix(
+                        text="nothing is to be done but to silence it",
+                        trade_off="published scores may include them",
+                        setting="--emo-silence leaks",
+                    ),
+                ),
             )
     for split, count in data.leaks.items():
         share = count / max(1, data.rows.get(split, 0))
@@ -202,6 +223,10 @@ def leaks(planned: Planned) -> Iterator[Finding]:
                 why=f"{shown_share(share)} of the {split} score is of texts that were as good as seen",
                 numbers={"rows": count, "share": round(share, 4)},
                 fixes=(
-                    Fix(text="remove one of each pair from the files", trade_off="the score may fall: it was too high"),
+                    Fix(
+                        text="look which they are, and remove one of each pair from the files",
+                        trade_off="the score may fall: it was too high",
+                        setting=f"emobench analyze {data.dataset}",
+                    ),
                 ),
             )

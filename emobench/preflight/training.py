@@ -171,11 +171,6 @@ def learning_rate(planned: Planned) -> Iterator[Finding]:
                 setting="--emo-set learning_rate=none",
                 changes={"learning_rate": None},
             ),
-            Fix(
-                text="give each method its own rate",
-                trade_off="one more table to keep",
-                setting=f"[models.{case.model.id}-own] learning_rates = {{ {method} = {usual:g} }}",
-            ),
         ),
     )
 

@@ -21,6 +21,7 @@ from emobench.files import sha256_of
 from emobench.outcomes import Status
 from emobench.records.columns import UNUSABLE
 from emobench.records.index import RunIndex, read_index
+from emobench.records.schemas import schema_fix
 
 SCHEMA = 1
 """Version of a baseline's list of files; a reader refuses one it does not know."""
@@ -219,7 +220,8 @@ def _read_list(folder: Path) -> dict[str, Any]:
         raise _unusable(folder.name, f"its {LIST} is not complete JSON") from None
     if not isinstance(listed, dict) or listed.get("schema") != SCHEMA:
         found = listed.get("schema") if isinstance(listed, dict) else type(listed).__name__
-        raise _unusable(folder.name, f"its schema is {found!r} and this EmoBench reads {SCHEMA}")
+        error = _unusable(folder.name, f"its schema is {found!r} and this EmoBench reads {SCHEMA}")
+        raise BaselineError(error.problem, why=error.why, fix=schema_fix(found, SCHEMA, error.fix))
     # Only a list that bless wrote passes this, so that its content needs no further checks of kind.
     if list_bytes(listed) != data:
         raise _unusable(folder.name, f"its {LIST} was changed: the checksum over it does not fit")

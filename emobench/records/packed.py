@@ -22,6 +22,7 @@ import numpy.typing as npt
 from emobench.errors import BrokenFileError
 from emobench.files import writing
 from emobench.records.buffers import blobs, lists, numbers, present, texts, whole
+from emobench.records.schemas import schema_fix
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -276,10 +277,13 @@ def read_packed(path: Path) -> dict[str, Packed]:
             table = pq.read_table(stream, page_checksum_verification=True)
         meta = json.loads((table.schema.metadata or {}).get(_META, b"{}"))
         if meta.get("schema") != SCHEMA:
-            raise ValueError(f"its schema is {meta.get('schema')!r} and this EmoBench reads {SCHEMA}")
+            why = f"its schema is {meta.get('schema')!r} and this EmoBench reads {SCHEMA}"
+            raise _broken(path, why, fix=schema_fix(meta.get("schema"), SCHEMA, _RESTORE))
         columns = PackedColumns(table)
         columns.check()
         found = {name: columns.case(row) for row, name in enumerate(table.column("case").to_pylist())}
+    except BrokenFileError:
+        raise
     except FileNotFoundError:
         raise _broken(path, "there is no such file") from None
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
@@ -287,9 +291,8 @@ def read_packed(path: Path) -> dict[str, Packed]:
     return {name: case for name, case in found.items() if case is not None}
 
 
-def _broken(path: Path, why: str) -> BrokenFileError:
-    return BrokenFileError(
-        f"{path} holds no readable packed predictions",
-        why=why,
-        fix="bless the baseline again, or restore it from a copy",
-    )
+_RESTORE = "bless the baseline again, or restore it from a copy"
+
+
+def _broken(path: Path, why: str, *, fix: str = _RESTORE) -> BrokenFileError:
+    return BrokenFileError(f"{path} holds no readable packed predictions", why=why, fix=fix)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from emobench.errors import BrokenFileError, DataError
 from emobench.files import write_bytes, writing
+from emobench.records.schemas import schema_fix
 
 SCHEMA = 1
 _META = b"emobench"
@@ -185,7 +186,8 @@ def _read(path: Path, columns: list[str] | None) -> tuple[Any, dict[str, Any]]:
     if not isinstance(meta, dict) or "schema" not in meta:
         raise _broken(path, "what it says of itself is unreadable")
     if meta.get("schema") != SCHEMA:
-        raise _broken(path, f"its schema is {meta.get('schema')!r} and this EmoBench reads {SCHEMA}")
+        fix = schema_fix(meta["schema"], SCHEMA, _RESTORE)
+        raise _broken(path, f"its schema is {meta['schema']!r} and this EmoBench reads {SCHEMA}", fix=fix)
     lacking = [name for name in ("row", "label", "prediction") if name not in arrow.column_names]
     lacking += [name for name in ("texts_digest", "class_names") if name not in meta]
     if lacking:
@@ -193,7 +195,8 @@ def _read(path: Path, columns: list[str] | None) -> tuple[Any, dict[str, Any]]:
     return arrow, meta
 
 
-def _broken(path: Path, why: str) -> BrokenFileError:
-    return BrokenFileError(
-        f"{path} holds no readable predictions", why=why, fix="restore it from a copy, or run the case again"
-    )
+_RESTORE = "restore it from a copy, or run the case again"
+
+
+def _broken(path: Path, why: str, *, fix: str = _RESTORE) -> BrokenFileError:
+    return BrokenFileError(f"{path} holds no readable predictions", why=why, fix=fix)

@@ -17,6 +17,7 @@ import numpy as np
 
 from emobench.errors import BrokenFileError
 from emobench.outcomes import Metric, Status, is_finite
+from emobench.records.schemas import schema_fix
 
 SCHEMA = 1
 """Version of the record's JSON form; a reader refuses one it does not know."""
@@ -158,7 +159,7 @@ def from_json(raw: object, *, source: str = "a record") -> Record:
         raise BrokenFileError(
             f"{source}: record schema {raw.get('schema')!r} is unknown",
             why=f"this EmoBench reads schema {SCHEMA}",
-            fix="read it with the EmoBench that wrote it, or run the case again",
+            fix=schema_fix(raw.get("schema"), SCHEMA, "read it with the EmoBench that wrote it, or run the case again"),
         )
     try:
         return Record(

@@ -20,6 +20,7 @@ from typing import Any
 from emobench.errors import BrokenFileError, SpecError
 from emobench.files import write_bytes
 from emobench.records.record import Record, from_json, plain
+from emobench.records.schemas import schema_fix
 
 SCHEMA = 1
 """Version of the top-level key ``emobench``."""
@@ -235,7 +236,8 @@ def read_raw(path: Path) -> dict[str, Any]:
     ours = raw.get("emobench", {"schema": SCHEMA})
     if not isinstance(ours, dict) or ours.get("schema") != SCHEMA:
         found = ours.get("schema") if isinstance(ours, dict) else ours
-        raise _broken(path, f"its schema is {found!r} and this EmoBench reads {SCHEMA}")
+        fix = schema_fix(found, SCHEMA, _RESTORE)
+        raise _broken(path, f"its schema is {found!r} and this EmoBench reads {SCHEMA}", fix=fix)
     misshapen = _misshapen(raw, ours)
     if misshapen:
         raise _broken(path, f"its {misshapen} is of another kind than a run has there")
@@ -263,10 +265,11 @@ def _misshapen(raw: Mapping[str, Any], ours: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _broken(path: Path, why: str) -> BrokenFileError:
-    return BrokenFileError(
-        f"{path} is no readable run", why=why, fix="restore it from a copy, or delete it and run the cases again"
-    )
+_RESTORE = "restore it from a copy, or delete it and run the cases again"
+
+
+def _broken(path: Path, why: str, *, fix: str = _RESTORE) -> BrokenFileError:
+    return BrokenFileError(f"{path} is no readable run", why=why, fix=fix)
 
 
 def run_files(storage: Path) -> list[Path]:

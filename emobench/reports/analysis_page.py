@@ -27,7 +27,7 @@ from emobench.reports.analysis_blocks import (
     share_text,
 )
 from emobench.reports.page import policy
-from emobench.reports.sweep import shortened
+from emobench.reports.tables import shortened
 
 MOST_BARS = 25
 MOST_FAULTS = 100
@@ -173,19 +173,27 @@ def _lengths(lengths: Values) -> Section:
     pairs = [
         ("mean", f"{mean['mean']:,.1f}{brackets} tokens"),
         ("smallest, largest", f"{lengths['smallest']:,}, {lengths['largest']:,} tokens"),
-        ("characters a token", figure(lengths["characters_per_token"])),
+        ("characters a token", figure(lengths["characters_per_token"]) + _ratio_brackets(lengths)),
     ]
     columns = histogram("Documents by length", lengths["histogram"], caption="tokens; columns are equal ratios wide")
     groups = [[columns], [_contexts(lengths), _levels(lengths)]]
     return Section(anchor="lengths", title="Lengths in tokens", pairs=pairs, groups=groups)
 
 
+def _ratio_brackets(lengths: Values) -> str:
+    bounds = lengths.get("characters_per_token_interval")
+    return f" [{bounds[0]:.2f} to {bounds[1]:.2f}]" if bounds else ""
+
+
 def _contexts(lengths: Values) -> Block:
-    rows = [
-        (f"{entry['context']:,}", share_text(entry["truncated"]), percent(entry["tokens_kept_share"]))
-        for entry in lengths["contexts"]
-    ]
+    rows = [(f"{entry['context']:,}", share_text(entry["truncated"]), _kept(entry)) for entry in lengths["contexts"]]
     return grid("What a context cuts off", ("context", "documents truncated", "tokens kept"), rows, numeric=(0, 1, 2))
+
+
+def _kept(entry: Values) -> str:
+    bounds = entry.get("tokens_kept_interval")
+    brackets = f" [{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}]" if bounds else ""
+    return percent(entry["tokens_kept_share"]) + brackets
 
 
 def _levels(lengths: Values) -> Block:

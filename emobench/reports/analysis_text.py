@@ -107,7 +107,10 @@ def _lengths(lengths: Values) -> list[RenderableType]:
         ("tokens", f"{tokens['value']:,.0f}{interval(tokens, '{:,.0f}')}"),
         ("mean", f"{mean['mean']:,.1f}{interval(mean, '{:,.1f}')}"),
         ("smallest, largest", f"{lengths['smallest']:,}, {lengths['largest']:,}"),
-        ("characters a token", UNKNOWN if per_token is None else f"{per_token:.2f}"),
+        (
+            "characters a token",
+            UNKNOWN if per_token is None else f"{per_token:.2f}{brackets(lengths, 'characters_per_token')}",
+        ),
     ]
     percentiles = grid(["percentile", "tokens"], right={0, 1})
     for entry in lengths["percentiles"]:
@@ -119,7 +122,7 @@ def _lengths(lengths: Values) -> list[RenderableType]:
             contexts,
             f"{entry['context']:,}",
             share(entry["truncated"]),
-            UNKNOWN if kept is None else f"{100 * kept:.1f} %",
+            UNKNOWN if kept is None else f"{100 * kept:.1f} %{brackets(entry, 'tokens_kept', 100)}",
         )
     return [pairs(rows), side_by_side(percentiles, contexts), _histogram(lengths["histogram"])]
 
@@ -296,6 +299,15 @@ def interval(entry: Values, form: str) -> str:
         return ""
     bounds = entry["interval"]
     return " [too few]" if bounds is None else f" [{form.format(bounds[0])}-{form.format(bounds[1])}]"
+
+
+def brackets(entry: Values, name: str, times: float = 1) -> str:
+    """The interval of a ratio as :func:`interval` shows those of other figures."""
+    key = f"{name}_interval"
+    if key not in entry:
+        return ""
+    bounds = None if entry[key] is None else [times * bound for bound in entry[key]]
+    return interval({"interval": bounds}, "{:.1f}" if times == 100 else "{:.2f}")
 
 
 def size(count: int) -> str:

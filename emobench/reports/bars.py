@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 MOST_BARS = 20
 """In one panel."""
 _PAGE_INCHES = 9.6
-_HEAD_INCHES = 0.75
-"""Of a panel: its title and its axis."""
+_HEAD_INCHES = 0.3
+"""Of a panel: its axis, and the room above its title."""
+_LINE_INCHES = 0.15
+_TITLE_WIDTH = 66
+"""Characters of a line of a title."""
 _NAME_WIDTH = 36
 _COLOR = "#0b5a94"
 
@@ -36,11 +39,21 @@ class Part:
     @property
     def inches(self) -> float:
         """Height of the panel."""
-        return _HEAD_INCHES + len(self.bars) * _row_inches(self.names)
+        return _head_inches(self.chart) + len(self.bars) * _row_inches(self.names)
+
+
+def _title(chart: BarChart) -> str:
+    """What is shown in a line of its own, and below it what all bars have in common."""
+    common = wrapped_names([chart.common], _TITLE_WIDTH) if chart.common else []
+    return "\n".join([f"{chart.title}, {shown(chart.quantity).unit}", *common])
+
+
+def _head_inches(chart: BarChart) -> float:
+    return _HEAD_INCHES + _LINE_INCHES * (_title(chart).count("\n") + 1)
 
 
 def _row_inches(names: Sequence[str]) -> float:
-    return 0.14 + 0.15 * max(name.count("\n") + 1 for name in names)
+    return 0.14 + _LINE_INCHES * max(name.count("\n") + 1 for name in names)
 
 
 def bar_parts(charts: Sequence[BarChart]) -> list[list[Part]]:
@@ -57,7 +70,7 @@ def bar_parts(charts: Sequence[BarChart]) -> list[list[Part]]:
 def _parts(chart: BarChart) -> Iterator[Part]:
     wrapped = wrapped_names([bar.label for bar in chart.bars], _NAME_WIDTH, lines=2)
     names = [_at_most_three_lines(name, place) for place, name in enumerate(wrapped, start=1)]
-    most = min(MOST_BARS, int((_PAGE_INCHES - _HEAD_INCHES) / _row_inches(names)))
+    most = min(MOST_BARS, int((_PAGE_INCHES - _head_inches(chart)) / _row_inches(names)))
     for start in range(0, len(names), most):
         end = start + most
         yield Part(chart=chart, bars=chart.bars[start:end], names=tuple(names[start:end]))
@@ -83,8 +96,7 @@ def bars_figure(parts: Sequence[Part], *, width: float = WIDTH) -> Figure:
         figure, grid = make_canvas(width, sum(heights), len(parts), 1, heights=heights)
         for part, axes in zip(parts, grid, strict=True):
             how = shown(part.chart.quantity)
-            (title,) = wrapped_names([f"{part.chart.title}, {how.unit}: {part.chart.common}"], 66, lines=2)
-            axes.set_title(title)
+            axes.set_title(_title(part.chart))
             _draw(axes, part.bars, part.chart.quantity, how.factor, width)
             axes.set_yticks(range(len(part.bars)), part.names)
             axes.set_ylim(len(part.bars) - 0.4, -0.6)

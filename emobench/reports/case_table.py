@@ -23,6 +23,7 @@ _AXES: Mapping[str, str] = {
     "batch_size": "batch",
     "length": "tokens",
     "backend": "backend",
+    "launch": "launch",
     "profile": "profile",
     "weights": "weights",
 }

@@ -16,7 +16,7 @@ from typing import Any
 from emobench.analysis.sweep import Measured
 from emobench.reports.canvas import LOG_FROM, tick_text
 from emobench.reports.style import COLORS, MOST_SERIES
-from emobench.reports.sweep import one_line
+from emobench.reports.tables import one_line
 
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")

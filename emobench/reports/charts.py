@@ -16,8 +16,7 @@ from emobench.reports.figures import HEAT, PANELS, UTILIZATION, Panel
 from emobench.reports.quantities import axis_title, figure_text, shown
 from emobench.reports.scatter import RADAR_WORDS, series_of
 from emobench.reports.style import COLORS, MOST_SERIES
-from emobench.reports.sweep import one_line
-from emobench.reports.tables import number
+from emobench.reports.tables import number, one_line
 
 MOST_BARS = 60
 

@@ -13,31 +13,46 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from emobench.analysis.compare import Comparison, Rows
-from emobench.analysis.estimates import is_share
 from emobench.analysis.gates import Decision, Judgment, shown_change
+from emobench.analysis.metric_kinds import is_share
 from emobench.outcomes import METRICS
+from emobench.records.secrets import redact, redacted
 from emobench.reports.tables import MIB, WIDTH, grid, number, wrapped
 
 FORMATS = ("text", "markdown", "csv", "json")
 
-_HEADS = ("metric", "base", "new", "change", "95 %\ninterval", "p\n(Holm)", "could\nshow", "verdict")
-_ALIGN = ("left", "right", "right", "right", "right", "right", "right", "left")
+_HEADS = ("metric", "base", "new", "change", "95 %\ninterval", "p\n(Holm)", "could\nshow", "effect", "verdict")
+_ALIGN = ("left", "right", "right", "right", "right", "right", "right", "right", "left")
+_MARKDOWN_HEADS = (
+    *("case", "metric", "base", "new", "change", "95 % interval", "p", "p (Holm)", "could show", "effect", "verdict"),
+)
 _MILLISECONDS = ("latency_", "ttft_", "tpot_")
 _COLUMNS = (
     *("case", "model", "dataset", "method", "device", "metric", "unit", "base", "new", "change", "change_low"),
-    *("change_high", "p", "p_holm", "p_bh", "detectable", "verdict", "how"),
+    *("change_high", "p", "p_holm", "p_bh", "detectable", "effect", "verdict", "how"),
 )
 _APART_SHOWN = 5
+_EFFECT = "effect: of a score Cohen's h, of a time or speed Cliff's delta of its rounds (-1 to 1)"
 
 
 def clean(text: object) -> str:
-    """The text on one line; what a terminal would take for a command is spelled out."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+    """The text on one line, without credentials; what a terminal would take for a command is spelled out."""
+    return _clean(str(text))
+
+
+@lru_cache(maxsize=2**15)
+def _clean(text: str) -> str:
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in _redact(text))
+
+
+# The same ids, words and reasons stand in many rows.
+_redact = lru_cache(maxsize=2**15)(redact)
 
 
 def figure(metric: str, value: float) -> str:
@@ -66,6 +81,11 @@ def probability(p: float) -> str:
     if not math.isfinite(p):
         return ""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _effect(effect: float) -> str:
+    # Adding 0 takes the sign off a rounded -0.0.
+    return f"{round(effect, 2) + 0.0:+.2f}" if math.isfinite(effect) else ""
 
 
 def _bounds(metric: str, lower: float, upper: float) -> str:
@@ -124,6 +144,7 @@ def _cells(rows: Rows, place: int) -> list[str]:
         _bounds(metric, float(rows.lower[place]), float(rows.upper[place])),
         probability(float(rows.p_holm[place])),
         shown_change(metric, shown).lstrip("+") if math.isfinite(shown) else "",
+        _effect(float(rows.effect[place])),
         str(rows.verdict[place]),
     ]
 
@@ -149,6 +170,7 @@ def _cut(text: str) -> str:
 def _closing(found: Comparison) -> list[str]:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts().items())
     lines = [f"in all: {counts or 'nothing to compare'}"]
+    lines += [_EFFECT] if np.isfinite(found.rows.effect).any() else []
     reasons: dict[str, list[str]] = {}
     for case, why in found.apart:
         reasons.setdefault(why, []).append(case)
@@ -169,19 +191,20 @@ def chosen(found: Comparison, only: Sequence[str]) -> Comparison:
     return replace(found, rows=found.rows.where(keep), hidden=hidden, notes=(*found.notes, note))
 
 
-def comparison_markdown(found: Comparison) -> str:
-    """The same as a Markdown table."""
-    heads = ("case", "metric", "base", "new", "change", "95 % interval", "p", "p (Holm)", "could show", "verdict")
-    rows = found.rows
-    body = []
-    for place in range(len(rows)):
-        _, base, new, change, interval, p_holm, shown, verdict = _cells(rows, place)
-        label = metric_label(str(rows.metric[place])) or str(rows.how[place])
-        p = probability(float(rows.p[place]))
-        verdict = str(rows.verdict[place])
-        body.append([rows.case[place], label, base, new, change, interval, p, p_holm, shown, verdict])
-    title = f"{markdown_cell(found.new)} against {markdown_cell(found.base)}"
-    return "\n\n".join([f"**{title}**", markdown_table(heads, body), *map(markdown_cell, _closing(found))])
+def comparison_markdown(found: Comparison, *, by: str | None = None) -> str:
+    """The same as Markdown tables, one a group."""
+    parts = [f"**{markdown_cell(found.new)} against {markdown_cell(found.base)}**"]
+    for title, places in _groups(found.rows, by):
+        parts += [f"### {by}: {markdown_cell(title)}"] if by else []
+        parts.append(markdown_table(_MARKDOWN_HEADS, [_markdown_row(found.rows, place) for place in places]))
+    return "\n\n".join([*parts, *map(markdown_cell, _closing(found))])
+
+
+def _markdown_row(rows: Rows, place: int) -> list[object]:
+    label = metric_label(str(rows.metric[place])) or str(rows.how[place])
+    _, base, new, change, interval, p_holm, shown, effect, _ = _cells(rows, place)
+    p = probability(float(rows.p[place]))
+    return [rows.case[place], label, base, new, change, interval, p, p_holm, shown, effect, str(rows.verdict[place])]
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -232,11 +255,11 @@ def comparison_json(comparisons: Sequence[Comparison]) -> str:
     """The same as JSON; null where there is no number."""
     content = [
         {
-            "base": found.base,
-            "new": found.new,
+            "base": _redact(found.base),
+            "new": _redact(found.new),
             "counts": found.counts(),
             "rows": _plain_rows(found.rows),
-            "not_compared": [{"case": case, "why": why} for case, why in found.apart],
+            "not_compared": [{"case": _redact(case), "why": _redact(why)} for case, why in found.apart],
         }
         for found in comparisons
     ]
@@ -245,13 +268,13 @@ def comparison_json(comparisons: Sequence[Comparison]) -> str:
 
 def _plain_rows(rows: Rows) -> list[dict[str, Any]]:
     numbers = {"base": "base", "new": "new", "change": "point", "change_low": "lower", "change_high": "upper"}
-    numbers |= {name: name for name in ("p", "p_holm", "p_bh", "detectable")}
+    numbers |= {name: name for name in ("p", "p_holm", "p_bh", "detectable", "effect")}
     columns: dict[str, list[Any]] = {
         name: [value if math.isfinite(value) else None for value in getattr(rows, field).tolist()]
         for name, field in numbers.items()
     }
     for name in ("case", "model", "dataset", "method", "device", "metric", "verdict", "how"):
-        columns[name] = [str(value) for value in getattr(rows, name)]
+        columns[name] = [_redact(str(value)) for value in getattr(rows, name)]
     columns["unit"] = [METRICS[name].unit if name in METRICS else "" for name in columns["metric"]]
     return [
         dict(zip(_COLUMNS, values, strict=True)) for values in zip(*(columns[key] for key in _COLUMNS), strict=True)
@@ -335,13 +358,13 @@ def gate_csv(found: Judgment) -> str:
 def gate_json(found: Judgment, *, base: str, new: str) -> str:
     """All decisions with the counts and the exit code."""
     content = {
-        "base": base,
-        "new": new,
+        "base": _redact(base),
+        "new": _redact(new),
         "gated": found.gated,
         "planned": found.planned,
         "exit_code": found.exit_code,
         "inconclusive": found.inconclusive,
-        "decisions": [asdict(item) for item in found.decisions],
-        "notes": list(found.notes),
+        "decisions": [redacted(asdict(item)) for item in found.decisions],
+        "notes": redacted(list(found.notes)),
     }
     return json.dumps(content, indent=1, allow_nan=False)

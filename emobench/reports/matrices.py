@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from emobench.analysis.findings import Confusion
 from emobench.reports.canvas import WIDTH, make_canvas
 from emobench.reports.style import SMALL_POINTS, house_style, text_width, wrapped_names
+from emobench.reports.tables import short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,17 +52,14 @@ def _draw(axes: Axes, matrix: Confusion, title: str) -> None:
     axes.tick_params(length=0)
     if len(matrix.classes) > MOST_WRITTEN:
         return
-    names = wrapped_names([_short(name) for name in matrix.classes], _CLASS_WIDTH)
+    short = short_names(set(matrix.classes), _CLASS_WIDTH)
+    names = wrapped_names([short[name] for name in matrix.classes], _CLASS_WIDTH)
     axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 90)
     axes.set_yticks(range(len(names)), names)
     for y, (row, shares) in enumerate(zip(matrix.counts, matrix.shares, strict=True)):
         for x, (count, share) in enumerate(zip(row, shares, strict=True)):
             color = "white" if share > _WHITE_FROM else "black"
             axes.text(x, y, _count(count), ha="center", va="center", fontsize=SMALL_POINTS, color=color)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _CLASS_WIDTH else f"{name[: _CLASS_WIDTH - 5]}..{name[-3:]}"
 
 
 def _count(count: int) -> str:

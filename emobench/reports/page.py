@@ -31,7 +31,8 @@ from emobench.reports.charts import (
 )
 from emobench.reports.content import Content
 from emobench.reports.style import MOST_SERIES
-from emobench.reports.sweep import answer_lines, heading, shortened
+from emobench.reports.sweep import answer_lines, heading
+from emobench.reports.tables import shortened
 from emobench.reports.words import (
     INTERVALS,
     OVERLAP,

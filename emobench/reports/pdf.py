@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from emobench.analysis.findings import Target
@@ -27,8 +27,8 @@ from emobench.reports.style import (
     printable,
     text_width,
 )
-from emobench.reports.sweep import answer_lines, heading, one_line, shortened
-from emobench.reports.tables import results_table
+from emobench.reports.sweep import answer_lines, heading
+from emobench.reports.tables import one_line, results_table, shortened
 from emobench.reports.words import (
     INTERVALS,
     OVERLAP,
@@ -124,8 +124,16 @@ def _table_pages(content: Content) -> Iterator[Page]:
     several = len(content.records) > 1
     for run, records in content.records.items():
         title = f"Cases of run {run}" if several else "Cases"
-        for part in _parts(records):
+        for part in _parts([_in_one_width(record) for record in records]):
             yield from mono_pages(title, results_table(part).splitlines())
+
+
+def _in_one_width(record: Record) -> Record:
+    """The case's names as they are printed: a sign of two widths that the font lacks would shift the columns."""
+    case = {
+        name: printable(text, family=_MONO) if isinstance(text, str) else text for name, text in record.case.items()
+    }
+    return replace(record, case=case)
 
 
 def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

@@ -19,7 +19,7 @@ from emobench.analysis.answers import Accuracy, Answers
 from emobench.analysis.sweep import AXES, QUANTITIES, Level, Measured, Sweep, full_name
 from emobench.reports.figures import heat_figure, sweep_figure
 from emobench.reports.style import MOST_SERIES, png_bytes
-from emobench.reports.tables import WIDTH, number, wrapped
+from emobench.reports.tables import WIDTH, number, one_line, wrapped
 
 SCHEMA = 1
 """Version of ``sweep.json``."""
@@ -270,17 +270,6 @@ def cell(value: object) -> object:
         return value
     text = one_line(value)
     return f"'{text}" if value.startswith(_FORMULA) or text.startswith(_FORMULA) else text
-
-
-def one_line(text: str) -> str:
-    """The text on one line, control characters as question marks: a name must not steer a terminal."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
-
-
-def shortened(text: str, *, most: int = 800) -> str:
-    """The text on one line; of a longer one than ``most`` the middle is left out."""
-    line = one_line(text)
-    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 
 def markdown(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tabulate import SEPARATING_LINE, tabulate
@@ -16,7 +17,7 @@ from emobench.records.store import RunHeader
 WIDTH = 120
 MIB = 2**20
 
-_AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend")
+_AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
 _AXIS_HEADS = {"dataset": "data", "batch_size": "batch", "length": "tokens"}
 _KINDS = ("finetune", "evaluation", "inference", "generation", "shrink")
 _USUAL = (None, "eager")
@@ -44,6 +45,17 @@ def number(value: float) -> str:
         return f"{rounded:.2e}"
     decimals = max(0, 2 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:,.{decimals}f}"
+
+
+def one_line(text: str) -> str:
+    """The text on one line, control characters as question marks: a name must not steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+
+
+def shortened(text: str, *, most: int = 800) -> str:
+    """The text on one line; of a longer one than ``most`` the middle is left out."""
+    line = one_line(text)
+    return line if len(line) <= most else f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 
 def share(item: Metric) -> str:
@@ -116,7 +128,7 @@ def _kind_table(kind: str, records: Sequence[Record]) -> str:
     if _width(table) > WIDTH:
         # What is the same in every row is said once.
         same = [axis for axis in axes if axis != "model" and len({_axis(record, axis) for record in records}) == 1]
-        title += "".join(f", {_AXIS_HEADS.get(axis, axis)} {_axis(records[0], axis)}" for axis in same)
+        title += "".join(f", {_AXIS_HEADS.get(axis, axis)} {shortened(_axis(records[0], axis))}" for axis in same)
         axes = [axis for axis in axes if axis not in same]
         table = _render(records, axes, columns, length)
     rest = [column.metric for column in reversed(columns[1:]) if column.metric not in _DISPENSABLE]
@@ -127,15 +139,16 @@ def _kind_table(kind: str, records: Sequence[Record]) -> str:
         left_out += [column.head.replace("\n", " ") for column in columns if column.metric == step]
         columns = [column for column in columns if column.metric != step]
         table = _render(records, axes, columns, length)
-    return "\n".join([title, table, *_notes(records, left_out)])
+    return "\n".join([*wrapped(title), table, *_notes(records, left_out)])
 
 
 def _render(records: Sequence[Record], axes: Sequence[str], columns: Sequence[Column], length: int) -> str:
     with_status = any(record.status is not Status.OK for record in records)
     heads = [_AXIS_HEADS.get(axis, axis) for axis in axes] + [column.head for column in columns]
+    names = {axis: short_names({_name(record, axis) for record in records}, length) for axis in axes}
     rows = []
     for record in records:
-        row = [_axis(record, axis, length) for axis in axes]
+        row = [_axis(record, axis, names[axis]) for axis in axes]
         found = [record.metric(column.metric) for column in columns]
         row += [column.show(item) if item else "" for column, item in zip(columns, found, strict=True)]
         rows.append(row + ([record.status.value.replace("_", " ")] if with_status else []))
@@ -159,12 +172,41 @@ def grid(heads: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[st
     return "\n".join(line.rstrip() for line in table.splitlines()[1:-1])
 
 
-def _axis(record: Record, axis: str, length: int = 0) -> str:
+def _name(record: Record, axis: str) -> str:
     value = record.case.get(axis)
-    text = "" if value is None else str(value)
-    if length and len(text) > length:
-        text = f"{text[: length - 9]}..{text[-7:]}"
+    return "" if value is None else one_line(str(value))
+
+
+def _axis(record: Record, axis: str, names: Mapping[str, str] | None = None) -> str:
+    text = _name(record, axis)
+    text = text if names is None else names[text]
     return f"{text} (random)" if axis == "model" and record.case.get("weights") == "random" else text
+
+
+def short_names(names: Collection[str], length: int) -> dict[str, str]:
+    """Each name cut to ``length`` characters (0: as it is); what was different stays different.
+
+    Of names that would look alike what they begin with is left out, up to a separator; where that is not enough they
+    are numbered.
+    """
+    found = {name: _without_middle(name, length) for name in names}
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(found[name], []).append(name)
+    for group in alike.values():
+        if len(group) > 1:
+            # What the first and the last in order begin with, all do.
+            same = [left == right for left, right in zip(group[0], group[-1], strict=False)]
+            start = group[0][: (*same, False).index(False)]
+            cut = max(start.rfind(sign) for sign in "/-_ ") + 1
+            found |= {name: _without_middle(f"..{name[cut:]}", length) for name in group}
+    counts = Counter(found.values())
+    rest = [name for name in sorted(names) if counts[found[name]] > 1]
+    return found | {name: f"{name[: length - 7]}..({place})" for place, name in enumerate(rest, start=1)}
+
+
+def _without_middle(name: str, length: int) -> str:
+    return f"{name[: length - 9]}..{name[-7:]}" if length and len(name) > length else name
 
 
 def _width(text: str) -> int:
@@ -180,7 +222,8 @@ def _notes(records: Sequence[Record], left_out: Sequence[str]) -> list[str]:
     for record in records:
         if record.status is not Status.OK:
             status = record.status.value.replace("_", " ")
-            lines.append(f"{status}: {record.id}: {'; '.join(record.reasons) or 'no reason was recorded'}")
+            reasons = "; ".join(record.reasons) or "no reason was recorded"
+            lines.append(f"{status}: {shortened(record.id, most=WIDTH)}: {shortened(reasons)}")
     return [line for text in lines for line in wrapped(text)]
 
 
@@ -262,7 +305,8 @@ def runs_table(headers: Sequence[RunHeader]) -> str:
         # Outside a repository pytest-benchmark gives a word, which would be no word when cut.
         cut = header.commit[:9] if set(header.commit) <= set("0123456789abcdef") else header.commit
         commit = cut + ("+" if header.dirty else "")
-        rows.append([header.number, header.datetime[:16].replace("T", " "), commit, _cases(header), header.machine])
+        saved = header.datetime[:16].replace("T", " ")
+        rows.append([one_line(cell) for cell in (header.number, saved, commit, _cases(header), header.machine)])
     lines = grid(["run", "saved (UTC)", "commit", "cases", "machine"], rows, ["left"] * 5).splitlines()
     if any(header.dirty for header in headers):
         lines.append("+: with uncommitted changes")

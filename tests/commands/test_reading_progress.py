@@ -29,6 +29,19 @@ def test_lines_come_at_intervals_and_tell_bytes(monkeypatch: pytest.MonkeyPatch)
     assert said == ["3 of 4 MB (75%), 5,000 documents, 500 a second"]
 
 
+def test_nothing_is_told_before_something_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading a tokenizer may take longer than an interval: "0 of 0 MB" would say nothing."""
+    clock = [100.0]
+    monkeypatch.setattr(reading_progress.time, "monotonic", lambda: clock[0])
+    said: list[str] = []
+    with ReadingProgress(said.append, live=False) as progress:
+        clock[0] += 20
+        progress(0, 4_000_000, 0)
+        assert not said
+        progress(1_000_000, 4_000_000, 100)
+    assert said == ["1 of 4 MB (25%), 100 documents, 5 a second"]
+
+
 CHILD = """
 from emobench.commands.reading_progress import ReadingProgress
 with ReadingProgress(print) as progress:

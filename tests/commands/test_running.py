@@ -135,6 +135,8 @@ def test_a_wrong_option_value_is_one_line(given: list[tuple[str, ...]], argument
             ],
         ),
         (["--shard", "2/4", "--no-isolate"], ["--emo-shard=2/4"]),
+        (["--group-by", "model", "--no-isolate"], ["--emo-group-by=model"]),
+        (["--resume"], [*ALONE, "--emo-resume"]),
     ],
 )
 def test_where_cases_run(given: list[tuple[str, ...]], arguments: list[str], passed: list[str]) -> None:
@@ -156,6 +158,11 @@ def test_where_cases_run(given: list[tuple[str, ...]], arguments: list[str], pas
             "--no-isolate and --executor ray exclude each other; only a process of its own can be ended, or run ",
         ),
         (["--no-isolate", "--time-limit", "5"], "--no-isolate and --time-limit exclude each other; "),
+        (
+            ["--group-by", "model", "--time-limit", "5"],
+            "--group-by model and a process for each case exclude each other; on this machine a case has a process of "
+            "its own unless it is told otherwise; add --no-isolate, or --executor ray or slurm",
+        ),
     ],
 )
 def test_wrong_places_are_one_line(given: list[tuple[str, ...]], arguments: list[str], text: str) -> None:

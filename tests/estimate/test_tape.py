@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from emobench.estimate.tape import Memory, Tape, Value
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emobench.estimate.tape import Block, Memory, Tape, Value
 
 
 def leaf(tape: Tape, count: int, *, trained: bool = False) -> Value:
@@ -31,6 +34,22 @@ def test_the_peak_is_split_by_kind() -> None:
     late = memory.block(20)
     assert memory.at_peak == {"logits": 10, "workspace": 50}
     assert kept.size + late.size == memory.total
+
+
+@given(st.lists(st.tuples(st.sampled_from(["logits", "workspace"]), st.integers(-3, 9)), max_size=40))
+def test_the_peak_is_that_of_a_log_of_every_block(moves: list[tuple[str, int]]) -> None:
+    """At the first of the highest points the kinds are those that a copy after every block would show."""
+    memory, held, seen = Memory(), list[Block](), list[tuple[int, dict[str, int]]]()
+    for kind, size in moves:
+        if size < 0:
+            del held[:1]
+        else:
+            held.append(memory.block(size, kind))
+        seen.append((memory.total, {name: count for name, count in memory.live.items() if count}))
+    highest = max((total for total, _ in seen), default=0)
+    first = next((live for total, live in seen if total == highest), {})
+    assert memory.peak == highest
+    assert {name: count for name, count in memory.at_peak.items() if count} == first
 
 
 def test_nothing_is_kept_where_no_gradient_flows() -> None:

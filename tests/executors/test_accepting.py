@@ -89,6 +89,25 @@ def test_a_second_delivery_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "run" / f"journal-{JOB.name}.jsonl").read_bytes() == before
 
 
+def test_a_case_that_is_run_again_replaces_its_files(tmp_path: Path) -> None:
+    """What an earlier session left of a case, or half of a delivery, is in no retry's way; another job's file is."""
+    (tmp_path / "sent").mkdir()
+    data = left_by_a_job(tmp_path / "sent")
+    left = tmp_path / "run" / "predictions" / "a.parquet"
+    write_bytes(left, b"of an earlier session")
+    arrived: set[Path] = set()
+    assert accepted(data, JOB, tmp_path / "run", MANIFEST, arrived=arrived).code == 0
+    assert left.read_bytes() == b"rows"
+    # Another test of the same case, in the same session: the first one's file stays.
+    other = replace(JOB, name="f00-00002-made")
+    (tmp_path / "other").mkdir()
+    second = left_by_a_job(tmp_path / "other", journal=other.name)
+    found = accepted(second, other, tmp_path / "run", MANIFEST, arrived=arrived)
+    assert found.end is End.LOST
+    assert "which is there already" in found.detail
+    assert not (tmp_path / "run" / f"journal-{other.name}.jsonl").exists()
+
+
 def test_a_job_travels_as_plain_values() -> None:
     """A job read back from its plain values is the same job."""
     for job in (JOB, replace(JOB, lease={"cores": [0], "threads": 1}, generation=3, elsewhere=True)):

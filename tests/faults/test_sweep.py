@@ -6,19 +6,27 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emobench import __version__
 from emobench.commands.merging import merge_runs
 from emobench.commands.place import find_place
 from emobench.errors import BaselineError, BrokenFileError
+from emobench.executors.isolated import End, Ending
+from emobench.executors.jobs import ENDING, Job, outputs
+from emobench.executors.manifest import Manifest, Planned
+from emobench.executors.packing import pack
+from emobench.executors.remote import accepted
+from emobench.files import write_bytes
 from emobench.outcomes import metric
 from emobench.records.baselines import load_baseline
 from emobench.records.blessing import bless
 from emobench.records.folding import fold, gather, save, standing
-from emobench.records.journal import create, journal_files
+from emobench.records.journal import create, journal_files, read
 from emobench.records.predictions import read_predictions, write_predictions
 from emobench.records.record import Record
 from emobench.records.store import list_runs, load_run, run_files, save_run
@@ -29,6 +37,9 @@ from tests.records.made_runs import make_run
 pytestmark = pytest.mark.slow
 
 CASES = ("a", "b", "c")
+CASE, NODE, COMMIT = "made", "benchmarks/test_a.py::test_a", {"id": "abc", "dirty": False}
+MANIFEST = Manifest(cases=(Planned(id=CASE, node=NODE, key="k"),), arguments=(), commit=COMMIT)
+JOB = Job(name="f00-00001-made", nodes=(f"/project/{NODE}",), arguments=(), cwd="/project")
 INDEX = ".index.arrow"
 """Beside a run, for speed; without it the run is read."""
 
@@ -247,6 +258,47 @@ def test_merging_runs(tmp_path: Path, fault: Fault) -> None:
         assert all(cases == list(CASES) for cases in contents(root / "results").values())
 
     sweep(prepare, check, fault=fault)
+
+
+def test_taking_in_results_of_another_machine(tmp_path: Path, fault: Fault) -> None:
+    """A journal is there with all that it tells of, or not at all, and then another try of the case is taken."""
+    sent = packed_job(tmp_path / "sent", JOB)
+    again = replace(JOB, name="f11-00001-made")
+    sent_again = packed_job(tmp_path / "again", again)
+    places = Places(tmp_path, lambda folder: None)
+
+    def prepare() -> Callable[[], object]:
+        folder = places.fresh() / "runs" / "one"
+        journal(folder, ())
+        return lambda: accepted(sent, JOB, folder, MANIFEST)
+
+    def check(done: bool) -> None:
+        folder = places.now / "runs" / "one"
+        arrived = dict(read(folder).records)
+        assert arrived or not done
+        if arrived:
+            assert list(arrived) == [CASE]
+            assert len(read_predictions(folder / "predictions" / f"{CASE}.parquet")) == 2
+        else:
+            ending = accepted(sent_again, again, folder, MANIFEST)
+            assert (ending.end, ending.code) == (End.EXITED, 0), ending.detail
+            assert list(read(folder).records) == [CASE]
+
+    points = sweep(prepare, check, fault=fault)
+    # Names are on the disk before the journal that tells of them, and its own in the end.
+    folder = places.now / "runs" / "one"
+    told = next(n for n, point in enumerate(points) if point.endswith(f"journal-{JOB.name}.jsonl"))
+    assert f"fsync {folder / 'predictions'}" in points[:told]
+    assert points[-1] == f"fsync {folder}"
+
+
+def packed_job(folder: Path, job: Job) -> bytes:
+    folder.mkdir()
+    made = create(folder, job.name)
+    made.head({"commit_info": COMMIT, "run": {"version": __version__}, "manifest": [CASE]}, role="worker")
+    finish(made, folder, CASE)
+    write_bytes(outputs(folder, job) / ENDING, json.dumps(Ending(end=End.EXITED, code=0).to_json()).encode())
+    return pack(folder)
 
 
 def test_blessing(tmp_path: Path, fault: Fault) -> None:

@@ -122,6 +122,17 @@ def test_no_network() -> None:
         fetch_model(TINYLLAMA, endpoint="http://127.0.0.1:9", progress=quiet, retries=0)
 
 
+def test_a_hub_that_hangs(hub: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes a request and never answers is an error after a while, not a wait without an end."""
+    monkeypatch.setattr("emobench.hub.ANSWER_SECONDS", 0.2)
+    hub.add(TINYLLAMA.hub_id, FILES, kind="models")
+    hub.silent = "/revision/"
+    with pytest.raises(FetchError, match=r"could not be fetched from .*; no connection \(.*timed out\); check the"):
+        fetch_model(TINYLLAMA, endpoint=hub.address, progress=quiet, retries=0)
+    assert len(hub.requests) == 1
+    assert absent_reason(TINYLLAMA) is not None
+
+
 def test_a_broken_connection_is_not_a_model(hub: HubStandIn) -> None:
     """Weights cut off on the way are not located after a failure, and whole after another attempt."""
     hub.add(TINYLLAMA.hub_id, FILES, kind="models")

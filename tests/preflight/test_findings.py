@@ -61,6 +61,7 @@ def test_a_case_with_everything_wrong_hears_of_everything() -> None:
         assert item.silence == f"--emo-silence {item.check}"
         assert item.fixes
         assert all(fix.text and fix.trade_off for fix in item.fixes)
+        assert any(fix.setting for fix in item.fixes), f"{item.problem}: no line to copy"
         assert json.loads(json.dumps(item.as_dict())) == item.as_dict()
 
 
@@ -150,7 +151,7 @@ def test_no_case_raises(
     free: int,
     facts: dict[str, Any] | None,
 ) -> None:
-    """Any case of the tables on any data, with any free memory, is answered by findings that JSON can hold."""
+    """Any case on any data with any free memory is answered by findings that JSON can hold, with a line to copy."""
     if kind == "generation" and MODELS[model].kind != "decoder":
         kind = "inference"
     timed = kind in ("inference", "generation")
@@ -169,3 +170,7 @@ def test_no_case_raises(
     found = check_case(case, machine=machine, data=data, save_models=True)
     json.dumps([item.as_dict() for item in found], allow_nan=False)
     assert all("\n" not in item.problem + item.why for item in found)
+    for item in found:
+        lines = [fix.setting for fix in item.fixes if fix.setting]
+        assert lines, f"{item.problem}: no line to copy"
+        assert not any("..." in line for line in lines)

@@ -25,7 +25,7 @@ def test_emulated_bf16_is_a_warning() -> None:
     """On a CPU without the instructions bf16 runs, and slowly."""
     found = only(precision(planned(a_case(precision="bf16"))))
     assert found.level == "warn"
-    assert "precision bf16 with full on cpu is emulated" in found.problem
+    assert "precision bf16 on cpu is emulated" in found.problem
     assert "neither amx_bf16 nor avx512_bf16" in found.why
     assert found.fixes[0].setting == '-k "fp32"'
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from emobench.estimate.memory import estimate_memory, plan_of
 from emobench.estimate.plan import LONGEST_OVER_MEAN
@@ -12,6 +14,7 @@ from emobench.preflight.memory import (
     ESTIMATE_ERROR,
     budget_that_fits,
     does_not_fit,
+    fits_somehow,
     largest_batch,
     longest_text,
     with_train,
@@ -107,6 +110,25 @@ def test_full_fine_tuning_is_offered_adapters() -> None:
     offered = [fix for fix in found.fixes if "adapters" in fix.text]
     assert [fix.setting for fix in offered] == ['-k "gemma-3-270m and lora"']
     assert not offered[0].safe
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    model=st.sampled_from(["all-minilm-l6-v2", "gemma-3-270m"]),
+    method=st.sampled_from(["full", "lora", "head"]),
+    batch_size=st.integers(1, 40),
+    budget=st.integers(16, 4096),
+    share=st.floats(0.05, 1.3),
+    checkpointing=st.booleans(),
+)
+def test_whether_something_fits_is_known_without_the_search(
+    model: str, method: str, batch_size: int, budget: int, share: float, checkpointing: bool
+) -> None:
+    """``fits_somehow`` says yes exactly where the search for a budget finds one."""
+    train = {"batch_size": batch_size, "token_budget": budget, "gradient_checkpointing": checkpointing}
+    case = a_case(model=model, method=method, dataset="imdb-train", sizes={"max_length": 64}, train=train)
+    free = int(share * need(case))
+    assert fits_somehow(case, free) == (budget_that_fits(case, free) is not None)
 
 
 def test_a_timed_batch_that_is_too_large_names_the_largest_that_fits() -> None:

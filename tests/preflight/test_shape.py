@@ -70,6 +70,9 @@ def test_a_fault_is_named_with_its_numbers(
     assert problem in found.problem
     assert why in found.why
     assert fix in found.fixes[0].text
+    if (line := found.fixes[0].setting) is not None:
+        # The line to copy has the value that the text names.
+        assert f"take {line.removeprefix('config.')}" in found.fixes[0].text
 
 
 @given(
@@ -87,10 +90,14 @@ def test_a_fault_is_named_with_its_numbers(
     )
 )
 def test_no_configuration_raises(config: dict[str, Any]) -> None:
-    """Whatever the numbers are they are named, never stumbled over; without a fault they really divide."""
+    """Whatever the numbers are they are named, never stumbled over; without a fault, and once mended, they divide."""
     found = list(faults(config))
     if not found and {"hidden_size", "num_attention_heads"} <= set(config) and "head_dim" not in config:
         assert config["hidden_size"] % config["num_attention_heads"] == 0
+    for fault in found:
+        if fault.better is not None:
+            mended = faults({**config, fault.key: fault.better})
+            assert fault.key not in [other.key for other in mended], "the line to copy does not mend it"
 
 
 def test_a_classifier_with_other_classes_stops() -> None:

@@ -137,7 +137,7 @@ def in_list(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         (lambda folder: (folder / LIST).write_bytes(b"[" * 100_000), "its baseline.json is not complete JSON"),
         (lambda folder: (folder / LIST).write_bytes(b"[]"), "its schema is 'list'"),
         (lambda folder: (folder / LIST).write_bytes(b'{"schema": 1}'), "the checksum over it does not fit"),
-        (in_list(lambda listed: listed.update(schema=2)), "its schema is 2 and this EmoBench reads 1"),
+        (in_list(lambda listed: listed.update(schema=0)), "its schema is 0 and this EmoBench reads 1"),
         (lambda folder: a_file(folder, ".json").unlink(), "is missing"),
         (lambda folder: a_file(folder, ".parquet").unlink(), "is missing"),
         (lambda folder: a_file(folder, ".parquet").write_bytes(b""), "holds 0 bytes and should hold"),
@@ -153,6 +153,13 @@ def test_an_unusable_baseline_is_an_error(storage: Path, damage: Callable[[Path]
     assert text in str(caught.value)
     assert "emobench bless RUN --as main" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_baseline_of_a_newer_version_asks_for_an_update(storage: Path) -> None:
+    """To bless again would replace what only the newer version can read."""
+    in_list(lambda listed: listed.update(schema=2))(storage / FOLDER / "main")
+    with pytest.raises(BaselineError, match="its schema is 2 and this EmoBench reads 1; update EmoBench"):
+        load_baseline("main", storage)
 
 
 def test_a_damaged_index_in_a_baseline_is_not_trusted(storage: Path) -> None:

@@ -156,6 +156,11 @@ def broken(change: dict[str, object]) -> dict[str, object]:
         (
             broken({"schema": 9}),
             "run.json: record schema 9 is unknown; this EmoBench reads schema 1; "
+            "update EmoBench: a newer version wrote it",
+        ),
+        (
+            broken({"schema": 0}),
+            "run.json: record schema 0 is unknown; this EmoBench reads schema 1; "
             "read it with the EmoBench that wrote it, or run the case again",
         ),
         ([], "run.json holds no readable record; a record is a list and should be an object"),

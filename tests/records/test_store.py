@@ -166,7 +166,7 @@ def test_a_retried_case_is_taken_once(tmp_path: Path) -> None:
         (b"\xff\xfe", "it is not complete JSON"),
         (b"[]", "it holds no list of benchmarks, so it is no pytest-benchmark run"),
         (b'{"benchmarks": [1]}', "an entry of its benchmarks is no object"),
-        (b'{"benchmarks": [], "emobench": {"schema": 7}}', "its schema is 7 and this EmoBench reads 1"),
+        (b'{"benchmarks": [], "emobench": {"schema": 0}}', "its schema is 0 and this EmoBench reads 1"),
     ],
 )
 def test_a_corrupt_run_is_named(tmp_path: Path, content: bytes, why: str) -> None:
@@ -176,6 +176,15 @@ def test_a_corrupt_run_is_named(tmp_path: Path, content: bytes, why: str) -> Non
     with pytest.raises(BrokenFileError, match=re.escape(f"{path} is no readable run; {why}")) as caught:
         load_run(path)
     assert caught.value.fix == "restore it from a copy, or delete it and run the cases again"
+
+
+def test_a_run_of_a_newer_version_is_not_to_be_deleted(tmp_path: Path) -> None:
+    """The way on is an update: the file is whole."""
+    path = tmp_path / "0001_x.json"
+    path.write_bytes(b'{"benchmarks": [], "emobench": {"schema": 7}}')
+    with pytest.raises(BrokenFileError, match="its schema is 7 and this EmoBench reads 1") as caught:
+        load_run(path)
+    assert caught.value.fix == "update EmoBench: a newer version wrote it"
 
 
 def test_a_vanished_run_is_named(tmp_path: Path) -> None:

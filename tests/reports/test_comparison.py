@@ -49,6 +49,51 @@ def test_markdown_is_escaped() -> None:
     assert "\x1b" not in text
 
 
+def test_no_form_carries_credentials() -> None:
+    """Neither in ids and names nor in reasons: a page may be posted where everybody reads it."""
+    secret = "hf_" + "a1B2" * 8
+    case = f"x[{secret}-https://me:pass@host/a-/home/someone/y]"
+    found = compare([run(case, 1.0, secret)], run(case, 1.3, f"/home/someone/{secret}"), metrics=["accuracy"])
+    broken = ColumnRun([case, "other"], values={"accuracy": [0.5, 0.5]}, status=["failed", "ok"])
+    broken.reasons = lambda row: (f"cannot read with token={secret}",)  # type: ignore[method-assign]
+    other = compare([run(case, 1.0)], broken, metrics=["accuracy"])
+    reason = f"cannot read /home/someone/{secret}"
+    decision = Decision(case=case, metric="accuracy", outcome="incomplete", reason=reason)
+    judged = Judgment(decisions=(decision,), notes=(reason,))
+    written = [
+        form
+        for page in (found, other)
+        for form in (
+            pages.comparison_text(page, by="model"),
+            pages.comparison_markdown(page),
+            pages.comparison_csv([page]),
+            pages.comparison_json([page]),
+        )
+    ]
+    written += ["\n".join(pages.gate_lines(judged, base=secret)), pages.gate_markdown(judged, base=secret, new=case)]
+    written += [pages.gate_csv(judged), pages.gate_json(judged, base=secret, new=case)]
+    for text in written:
+        assert "a1B2" not in text
+        assert "someone" not in text
+        assert "pass@" not in text
+        assert "***" in text.replace("\\", "")
+
+
+def test_effect_sizes_are_shown_and_explained() -> None:
+    """In text and Markdown beside the change, with a line that says what they are; a number in CSV and JSON."""
+    found = compare([run("a", 1.0)], run("a", 1.3), metrics=["accuracy", "latency_p50_seconds", "model_bytes"])
+    text = pages.comparison_text(found)
+    assert re.search(r"latency_p50_seconds, ms .* \+1\.00  worse", text)
+    assert "effect: of a score Cohen's h, of a time or speed Cliff's delta" in text
+    assert re.search(r"\| latency\\_p50\\_seconds, ms \|.*\| \+1\.00 \| worse \|", pages.comparison_markdown(found))
+    rows = json.loads(pages.comparison_json([found]))[0]["rows"]
+    effects = {row["metric"]: row["effect"] for row in rows}
+    assert effects["accuracy"] < -0.2
+    assert effects["model_bytes"] is None
+    counts = pages.comparison_text(compare([run("a", 1.0)], run("a", 1.3), metrics=["model_bytes"])).split("in all")[1]
+    assert "effect" not in counts
+
+
 def test_csv_cannot_start_a_formula() -> None:
     """A cell with text never begins as a formula; numbers come back as they are, negative ones too."""
     found = compare([run(NASTY, 1.3)], run(NASTY, 1.0))

@@ -110,6 +110,18 @@ def test_bars_are_split_over_panels_and_pages() -> None:
         bars_figure([])
 
 
+def test_a_title_of_bars_is_whole() -> None:
+    """What is shown and what all bars have in common stand there in full, at the length of usual names."""
+    records = [trained("all-minilm-l6-v2", "rotten_tomatoes-train", method) for method in ("head", "full", "lora")]
+    ((first, _),) = bar_parts(content({"1": a_run(records)}).bars)
+    figure = bars_figure([first])
+    assert figure.axes[0].get_title(loc="left") == (
+        "Throughput of training, samples/s\n"
+        "finetune, all-minilm-l6-v2, rotten_tomatoes-train, fp32, cpu,\nprofile quick"
+    )
+    assert text_faults(figure) == []
+
+
 def test_curves_of_many_seeds_are_split() -> None:
     """More curves than can be told apart make further panels, with all of them; a lone step is a point."""
     curves = tuple(Curve(label=f"seed {index}", steps=(1.0,), losses=(0.5,), averaged=1) for index in range(19))
@@ -132,6 +144,18 @@ def test_matrices_of_many_classes_carry_no_figures() -> None:
         assert len(figure.axes[0].texts) == (classes**2 if classes <= 8 else 0)
     with pytest.raises(ValueError, match="0 matrices"):
         matrices_figure([], [])
+
+
+def test_classes_with_alike_names_are_told_apart() -> None:
+    """Names that begin and end alike do not become one when they are shortened for an axis."""
+    names = ("card_payment_wrong_rate", "card_payment_fixed_rate", "other")
+    row = Row(run="1", result=trained("m", "d", "lora"))
+    matrix = Confusion(row=row, classes=names, counts=((5, 1, 0), (1, 5, 0), (0, 0, 6)))
+    figure = matrices_figure([matrix], ["m"])
+    labels = [tick.get_text().replace("\n", "") for tick in figure.axes[0].get_yticklabels()]
+    assert len(set(labels)) == 3
+    assert labels[2] == "other"
+    assert text_faults(figure) == []
 
 
 def test_history_shows_those_that_changed_most() -> None:

@@ -14,7 +14,8 @@ from emobench.analysis.sweep import Source, sweeps
 from emobench.outcomes import Metric, Status, metric
 from emobench.records.record import Record
 from emobench.reports import sweep as report
-from emobench.reports.sweep import cell, markdown, one_line, summary_markdown, summary_text, sweep_csv, sweep_json
+from emobench.reports.sweep import cell, markdown, summary_markdown, summary_text, sweep_csv, sweep_json
+from emobench.reports.tables import one_line
 
 
 def timed(batch: int, *metrics: Metric, **fields: Any) -> Record:

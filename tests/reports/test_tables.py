@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emobench.outcomes import METRICS, Metric, Status, metric
 from emobench.records.record import Record
 from emobench.records.store import RunHeader
-from emobench.reports.tables import Skip, number, results_table, runs_table, share, skip_lines
+from emobench.reports.tables import Skip, number, results_table, runs_table, share, short_names, skip_lines
 
 MINILM = "all-minilm-l6-v2"
 
@@ -117,6 +117,15 @@ all-minilm-l6-v2  fp32       cpu           125       30.1"""
     )
 
 
+def test_a_case_of_several_processes_is_told_from_one() -> None:
+    """The launch stands beside a case that ran in several processes: its speed is not that of one."""
+    both = [a_record(metric("accuracy", 0.5)), a_record(metric("accuracy", 0.5), launch="ddp-x2")]
+    text = results_table(both)
+    assert sum("ddp-x2" in line for line in text.splitlines()) == 1
+    assert "launch" in text
+    assert "launch" not in results_table(both[:1])
+
+
 def test_what_is_not_ok_says_so() -> None:
     """A case that is not ok shows its status in words and its reasons below; random weights are marked."""
     records = [
@@ -194,6 +203,68 @@ def test_a_table_fits_the_terminal(names: list[str], value: float, status: Statu
     assert max(map(len, table.splitlines())) <= 120
     assert model[:9] in table
     assert MINILM in table
+
+
+WIDE = ("train_seconds", "latency_p50_seconds", "latency_p99_seconds", "tokens_per_second", "cost_per_run")
+WIDE += ("cost_per_thousand_samples", "cost_per_million_tokens", "device_memory_peak_bytes")
+
+
+def model_cells(models: list[str]) -> list[str]:
+    """How a table too wide for whole names calls each model."""
+    metrics = tuple(metric(name, 1.5e9) for name in WIDE)
+    table = results_table([a_record(*metrics, model=model, batch_size=8) for model in models])
+    assert max(map(len, table.splitlines())) <= 120
+    rows = table.split("-----\n")[1].splitlines()[: len(models)]
+    return [row.split("  ")[0] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("models", "cells"),
+    [
+        (
+            ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-1.5B-Instruct", "HuggingFaceTB/SmolLM2-1.7B-Instruct"],
+            ["..0.5B-Instruct", "..1.5B-Instruct", "HuggingFa..nstruct"],
+        ),
+        (
+            [f"an-organization-with-a-long-name/{name}-finetuned-sst-2-english" for name in ("bert", "gpt", "t5")],
+            ["..bert-fi..english", "..gpt-fin..english", "..t5-fine..english"],
+        ),
+        (
+            [f"an-organization-{first}-of-much-{last}-and-more" for first in "ab" for last in "xy"],
+            ["an-organiza..(1)", "an-organiza..(2)", "an-organiza..(3)", "an-organiza..(4)"],
+        ),
+    ],
+)
+def test_different_models_are_never_called_the_same(models: list[str], cells: list[str]) -> None:
+    """Where names have to be cut, names that begin and end alike keep what tells them apart, or are numbered."""
+    found = short_names(models, 18)
+    assert [found[name] for name in models] == cells
+    assert len(set(model_cells(models))) == len(models)
+
+
+@given(st.lists(st.text(alphabet="ab-/", min_size=1, max_size=60), min_size=2, max_size=6, unique=True))
+def test_cut_names_stay_different(names: list[str]) -> None:
+    """Whatever the names, as many different ones are shown as there are."""
+    shown = short_names(names, 18)
+    assert len(set(shown.values())) == len(names)
+    assert max(map(len, shown.values())) <= 18
+
+
+def test_a_name_from_a_file_neither_steers_the_terminal_nor_shifts_a_column() -> None:
+    """Control characters are question marks in every part of the table, and the columns stay under their heads."""
+    hostile = "a\x1b[31m\x07\u202eb\n\x9bc"
+    rows = [
+        a_record(metric("train_seconds", 1.0), model=hostile, dataset=hostile),
+        a_record(metric("train_seconds", 2.0), model="plain", dataset="d"),
+        a_record(model="n", dataset="d", status=Status.FAILED, reasons=(hostile, "x" * 3000)),
+    ]
+    table = results_table(rows)
+    assert all(line.isprintable() for line in table.splitlines())
+    places = {line.index("fp32") for line in table.splitlines() if " fp32 " in line}
+    assert len(places) == 1
+    assert len(table) < 2000
+    header = RunHeader(path=Path("x"), name="x", number="1", machine="m", commit="a\x1b[2J", problem="\x9b1A")
+    assert all(line.isprintable() for line in runs_table([header]).splitlines())
 
 
 def test_skips_are_told_in_a_few_lines() -> None:

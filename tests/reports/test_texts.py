@@ -15,7 +15,7 @@ from emobench.outcomes import Status, metric
 from emobench.reports import full
 from emobench.reports.case_table import case_tables
 from emobench.reports.content import content
-from emobench.reports.pdf import A4, finish, page_box, pages, report_pdf
+from emobench.reports.pdf import A4, _table_pages, finish, page_box, pages, report_pdf
 from emobench.reports.style import house_style, text_faults
 from emobench.reports.texts import report_csv, report_json, report_markdown, summary_text
 from emobench.reports.words import radar_caption, scatter_caption, summary_lines
@@ -194,6 +194,17 @@ def test_every_text_of_the_pdf_can_be_read(case: str) -> None:
             assert text_faults(page.figure, box=box) == [], (number, page.heading)
             size = sorted((round(box.width, 2), round(box.height, 2)))
             assert page.landscape or size == sorted(A4), (number, page.heading, size)
+
+
+def test_columns_of_the_pdf_stand_under_one_another() -> None:
+    """Also where a name has wide signs, which the font lacks, or control characters."""
+    models = ["plain", "\u6a21\u578b\U0001f600", "a\x1b[31mb"]
+    found = content({"1": a_run([trained(model, "d", "lora") for model in models])})
+    with house_style():
+        (page,) = _table_pages(found)
+    lines = [text.get_text() for text in page.figure.texts]
+    assert len({line.index("lora") for line in lines if "lora" in line}) == 1
+    assert sum("lora" in line for line in lines) == 3
 
 
 def test_the_pdf_is_the_same_each_time() -> None:

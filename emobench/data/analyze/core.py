@@ -17,7 +17,7 @@ from emobench.data.document_sources import Source
 from emobench.data.documents import Document, open_documents
 from emobench.errors import DataError
 
-VERSION = 2
+VERSION = 3
 """Raised when the same documents would give another analysis."""
 BATCHES_AHEAD = 4
 """Batches that are read or counted before they are asked for."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emobench.data.analyze.sampling import Sampler, mean_interval, percentile_ranks, values_at
+from emobench.data.analyze.sampling import Sampler, mean_interval, percentile_ranks, ratio_interval, values_at
 from emobench.data.documents import Document
 
 if TYPE_CHECKING:
@@ -48,11 +48,19 @@ class Lengths:
         self.sampler = sampler
         self.counts: Counter[int] = Counter()
         self.characters = 0
+        self.products = (0, 0)
+        """Sums over documents of characters squared, and of characters times tokens; kept of a sample."""
 
     def add(self, batch: Sequence[Document], tokens: Sequence[int]) -> None:
         """Count a batch."""
         self.counts.update(tokens)
-        self.characters += sum(len(document.text) for document in batch)
+        characters = [len(document.text) for document in batch]
+        self.characters += sum(characters)
+        if self.sampler is not None:
+            squared, crossed = self.products
+            squared += sum(count * count for count in characters)
+            crossed += sum(count * length for count, length in zip(characters, tokens, strict=True))
+            self.products = squared, crossed
 
     def result(self) -> Mapping[str, Any]:
         """Number, mean, percentiles, total, and for each context the share truncated and the share of tokens lost."""
@@ -67,6 +75,9 @@ class Lengths:
             "tokens": self._total(total, mean, deviation, of),
             "characters": self.characters,
             "characters_per_token": self.characters / total if total else None,
+            **self._ratio(
+                "characters_per_token", self.characters, total, (*self.products, int(counts @ values**2)), of
+            ),
             "tokens_per_document": {"mean": mean, "deviation": deviation, "of": of},
             "smallest": int(values[0]),
             "largest": int(values[-1]),
@@ -84,6 +95,15 @@ class Lengths:
         scaled = None if interval is None else [max(0.0, bound) * documents for bound in interval]
         return {"counted": total, "value": mean * documents, "interval": scaled}
 
+    def _ratio(
+        self, name: str, above: int, below: int, squares: tuple[int, int, int], of: int, *, most: float = math.inf
+    ) -> dict[str, Any]:
+        """``NAME_interval`` where the figure is of a sample; none of it is above ``most``."""
+        if self.sampler is None or self.sampler.fraction >= 1:
+            return {}
+        bounds = ratio_interval(above, below, squares, of, fraction=self.sampler.fraction)
+        return {f"{name}_interval": None if bounds is None else [min(most, bound) for bound in bounds]}
+
     def _percentile(
         self, level: float, values: NDArray[np.int64], counts: NDArray[np.int64], of: int
     ) -> dict[str, Any]:
@@ -97,11 +117,14 @@ class Lengths:
         self, context: int, values: NDArray[np.int64], counts: NDArray[np.int64], of: int, total: int
     ) -> dict[str, Any]:
         longer = values > context
-        kept = int(np.minimum(values, context) @ counts)
+        cut = np.minimum(values, context)
+        kept = int(cut @ counts)
+        squares = (int(counts @ cut**2), int(counts @ (cut * values)), int(counts @ values**2))
         return {
             "context": context,
             "truncated": {"count": int(counts[longer].sum()), "of": of},
             "tokens_kept_share": kept / total if total else None,
+            **self._ratio("tokens_kept", kept, total, squares, of, most=1.0),
         }
 
 

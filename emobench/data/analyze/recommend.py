@@ -33,21 +33,26 @@ SOURCES: Mapping[str, str] = {
 
 
 def recommendations(
-    sections: Mapping[str, Section], *, tokenizer: str, models: Mapping[str, ModelSpec] = MODELS
+    sections: Mapping[str, Section],
+    *,
+    tokenizer: str,
+    models: Mapping[str, ModelSpec] = MODELS,
+    sample: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All recommendations from the sections ``lengths``, ``labels``, ``kind``, ``duplicates`` and ``vocabulary``.
 
     A section that is missing leaves what depends on it unknown. ``tokenizer`` names the model whose tokens were
-    counted: those of another model differ.
+    counted: those of another model differ. ``sample`` are the facts of the sample that was read in place of all.
     """
+    scale = 1.0 if not sample or not sample["documents"] else sample["of"] / sample["documents"]
     lengths = sections.get("lengths", {})
     return {
         "from_scratch": from_scratch(_tokens(lengths)),
         "models": model_rows(lengths, models=models),
         "models_note": f"lengths are in tokens of {tokenizer}; another model's tokenizer counts differently",
         "tokenizer": sections.get("vocabulary", {}).get("tokenizer"),
-        "tasks": tasks(sections),
-        "advice": advice(sections),
+        "tasks": tasks(sections, scale=scale),
+        "advice": advice(sections, scale=scale),
     }
 
 
@@ -114,14 +119,15 @@ def _truncated(lengths: Section, context: int) -> dict[str, Any] | None:
     return {"share": pair["count"] / pair["of"], "at_most": nearest["context"] != context}
 
 
-def tasks(sections: Mapping[str, Section]) -> list[dict[str, Any]]:
+def tasks(sections: Mapping[str, Section], *, scale: float = 1.0) -> list[dict[str, Any]]:
     """What the data can be used for: ``fits`` True, False, or None for not known.
 
-    ``cases`` are EmoBench's kinds of case that read such data: none where it has no such case, as for generation,
-    whose prompts are drawn at random.
+    ``scale`` is how many documents there are for each one that was read.
+    ``cases`` are EmoBench's kinds of case that read such data: none where it has no such case, as for generation, whose
+    prompts are drawn at random.
     """
     kind = sections.get("kind", {}).get("kind")
-    classes, why = _classes(sections.get("labels"))
+    classes, why = _classes(sections.get("labels"), scale)
     pairs = kind in ("question answering", "instruction")
     unknown = kind in (None, "unknown")
     return [
@@ -141,27 +147,47 @@ def _task(task: str, fits: bool | None, why: str, cases: Sequence[CaseKind]) -> 
     return {"task": task, "fits": fits, "why": why, "cases": list(cases)}
 
 
-def _classes(labels: Section | None) -> tuple[bool | None, str]:
+def _classes(labels: Section | None, scale: float) -> tuple[bool | None, str]:
     if labels is None:
         return None, "labels were not counted"
     classes = labels.get("classes")
     if not classes:
         return False, f"there are no classes: {labels.get('reason') or 'no label'}"
+    if len(classes) < 2 and scale != 1:
+        return None, f"all labels of the sample are {classes[0]['label']!r}: read more with --sample"
     if len(classes) < 2:
         return False, f"all labels are {classes[0]['label']!r}: a classifier needs two classes"
     # Only the largest classes are listed; where some are not shown, the smallest of all is smaller still.
     smallest = classes[-1]
     names = f"{labels.get('distinct', len(classes)):,} classes"
-    if smallest["count"] < SMALLEST_CLASS:
-        few = f"{smallest['label']!r} has {smallest['count']}, too few for training, validation and test"
+    least, most, documents = _documents(smallest, scale)
+    if most < SMALLEST_CLASS:
+        few = f"{smallest['label']!r} has {documents}, too few for training, validation and test"
         return False, f"{names}, of which {few}: merge or drop small classes"
+    if least < SMALLEST_CLASS:
+        why = f"a class needs {SMALLEST_CLASS}, and {smallest['label']!r} has {documents}: read more with --sample"
+        return None, f"{names}; {why}"
     if labels.get("not_shown"):
         return None, f"{names}; the smallest are not listed"
-    return True, f"{names}, the smallest with {smallest['count']:,} documents"
+    return True, f"{names}, the smallest with {documents}"
 
 
-def advice(sections: Mapping[str, Section]) -> list[dict[str, str | None]]:
-    """What to do before training, most harmful first; each with its numbers and, where it is someone's, its source."""
+def _documents(pair: Mapping[str, Any], scale: float) -> tuple[float, float, str]:
+    """Fewest and most documents that a count stands for, and both in words: one number where all were read."""
+    count = pair["count"]
+    if scale == 1:
+        return count, count, f"{count:,} documents"
+    # Those of the sample are there in any case.
+    low, high = (max(count, round(bound * pair["of"] * scale)) for bound in pair.get("interval") or (0.0, 1.0))
+    return low, high, f"{low:,} to {high:,} documents, {count:,} of them in the sample"
+
+
+def advice(sections: Mapping[str, Section], *, scale: float = 1.0) -> list[dict[str, str | None]]:
+    """What to do before training, most harmful first; each with its numbers and, where it is someone's, its source.
+
+    ``scale`` is how many documents there are for each one that was read.
+    """
+    within = " of the sample" if scale != 1 else ""
     found: list[dict[str, str | None]] = []
 
     def say(text: str, source: str | None = None) -> None:
@@ -171,13 +197,16 @@ def advice(sections: Mapping[str, Section]) -> list[dict[str, str | None]]:
     pairs = {**duplicates, **sections.get("quality", {}).get("findings", {})}
     for name, (what, remedy) in _REMEDIES.items():
         if count := _count(pairs.get(name)):
-            say(f"{count:,} {'document' if count == 1 else 'documents'} {what}: {remedy}")
-    labeled = _count(labels.get("labeled"))
+            say(f"{count:,} {'document' if count == 1 else 'documents'}{within} {what}: {remedy}")
+    labeled = round(_count(labels.get("labeled")) * scale)
     if labels.get("classes") and 0 < labeled < FEW_ROWS:
-        say(f"{labeled:,} labeled documents are few: use three or more seeds and compare intervals", SOURCES["few"])
+        about = "about " if within else ""
+        few = f"{about}{labeled:,} labeled documents are few: use three or more seeds and compare intervals"
+        say(few, SOURCES["few"])
     ratio = labels.get("largest_over_smallest")
     if isinstance(ratio, int | float) and ratio >= 3:
-        say(f"the largest class is {ratio:.1f} times the smallest: read the macro F1, not the accuracy alone")
+        told = f"the largest class{within} is {ratio:.1f} times the smallest"
+        say(f"{told}: read the macro F1, not the accuracy alone")
     return found
 
 

@@ -68,6 +68,7 @@ class Sampler:
             "methods": {
                 "share": "Wilson score, finite population",
                 "mean": "normal, finite population",
+                "ratio": "normal, linearized, finite population",
                 "percentile": "order statistics, binomial",
             },
         }
@@ -96,6 +97,25 @@ def mean_interval(mean: float, deviation: float, of: int, *, fraction: float = 0
         return None
     half = Z * deviation * math.sqrt(max(0.0, 1 - fraction) / of)
     return mean - half, mean + half
+
+
+def ratio_interval(
+    above: int, below: int, squares: tuple[int, int, int], of: int, *, fraction: float = 0.0
+) -> tuple[float, float] | None:
+    """Normal 95 % interval of ``above / below``, two totals over ``of`` documents; None where they tell no variance.
+
+    ``squares`` are the sums over documents of above squared, above times below, and below squared. The variance is that
+    of the residuals above - ratio x below (Cochran, section 6.3); without any, as where nothing was cut, none is known.
+    """
+    if of < 2 or not below:
+        return None
+    ratio = above / below
+    residual = squares[0] - 2 * ratio * squares[1] + ratio * ratio * squares[2]
+    # What rounding leaves of nothing is nothing.
+    if residual <= 1e-9 * squares[0]:
+        return None
+    deviation = math.sqrt(residual / (of - 1)) * of / below
+    return mean_interval(ratio, deviation, of, fraction=fraction)
 
 
 def percentile_ranks(level: float, of: int) -> tuple[int, int] | None:

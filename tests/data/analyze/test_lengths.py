@@ -64,6 +64,13 @@ def test_a_sample_scales_the_total_and_bounds_the_percentiles() -> None:
     low, high = found["tokens"]["interval"]
     assert low < everything.sum() < high
     assert found["tokens"]["counted"] == sum(taken)
+    kept = {entry["context"]: entry["tokens_kept_interval"] for entry in found["contexts"]}
+    for context in (128, 256):
+        low, high = kept[context]
+        assert low < np.minimum(everything, context).sum() / everything.sum() < high <= 1
+    assert kept[8192] is None, "where nothing was cut the sample does not tell how much of all would be"
+    low, high = found["characters_per_token_interval"]
+    assert low < 3 * len(everything) / everything.sum() < high
     truth = np.percentile(everything, [100 * level for level in LEVELS], method="inverted_cdf")
     inside = [
         entry["interval"][0] <= value <= entry["interval"][1]

@@ -8,6 +8,7 @@ import pytest
 
 from emobench.catalogue.models import MODELS
 from emobench.data.analyze.recommend import advice, from_scratch, model_rows, recommendations, tasks
+from emobench.data.analyze.sampling import with_shares
 
 LENGTHS: dict[str, Any] = {
     "tokens": {"counted": 10**8, "value": 10**8},
@@ -77,7 +78,7 @@ def test_a_context_between_counted_ones_gets_a_bound() -> None:
     [
         (labels(50, 40), True, "2 classes, the smallest with 40 documents"),
         (labels(50), False, "all labels are 'c0'"),
-        (labels(50, 9), False, "'c1' has 9, too few"),
+        (labels(50, 9), False, "'c1' has 9 documents, too few"),
         (labels(50, 40, not_shown=3, distinct=5), None, "the smallest are not listed"),
         ({"classes": None, "reason": "over 1,000 values"}, False, "no classes: over 1,000 values"),
         (None, None, "labels were not counted"),
@@ -88,6 +89,38 @@ def test_classification_needs_classes(section: dict[str, Any] | None, fits: bool
     found = tasks({} if section is None else {"labels": section})[0]
     assert (found["task"], found["fits"]) == ("text classification", fits)
     assert why in found["why"]
+
+
+@pytest.mark.parametrize(
+    ("percent", "count", "fits", "why"),
+    [
+        (20, 40, True, "the smallest with 163 to 236 documents, 40 of them in the sample"),
+        (
+            20,
+            4,
+            None,
+            "a class needs 10, and 'b' has 9 to 45 documents, 4 of them in the sample: read more with --sample",
+        ),
+        (5, 0, None, "all labels of the sample are 'a': read more with --sample"),
+        (50, 1, False, "'b' has 1 to 7 documents, 1 of them in the sample, too few"),
+        (100, 4, False, "'b' has 4 documents, too few"),
+    ],
+)
+def test_a_sample_is_not_taken_for_all(percent: int, count: int, fits: bool | None, why: str) -> None:
+    """Whether a class is large enough is judged by what the sample says of all documents, and may stay unknown."""
+    read = 73
+    found = labels(read - count, count) if count else labels(read)
+    for entry, name in zip(found["classes"], "ab", strict=False):
+        entry |= {"label": name, "of": read}
+    sections = with_shares({"labels": found}, percent / 100)
+    sample = None if percent == 100 else {"documents": read, "of": read * 100 // percent}
+    content = recommendations(sections, tokenizer="none", sample=sample)
+    told = content["tasks"][0]
+    assert told["fits"] is fits
+    assert why in told["why"]
+    few = [item["text"] for item in content["advice"] if "labeled documents" in item["text"]]
+    expected = {20: ["about 365"], 50: ["about 146"], 100: ["73"]}
+    assert [text.partition(" labeled")[0] for text in few] == expected.get(percent, [])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from emobench.data.analyze.sampling import (
     Sampler,
     mean_interval,
     percentile_ranks,
+    ratio_interval,
     share_interval,
     values_at,
     with_shares,
@@ -59,6 +60,26 @@ def test_a_whole_population_leaves_no_doubt() -> None:
     assert share_interval(3, 12, fraction=1) == (0.25, 0.25)
     assert share_interval(0, 0) is None
     assert mean_interval(1.0, 1.0, 1) is None
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.5])
+def test_the_interval_of_a_ratio_holds_what_it_says(fraction: float) -> None:
+    """Of 1,000 samples about 95 % have the true ratio inside, though both of its sides vary together."""
+    rng = np.random.default_rng(2)
+    below = rng.integers(5, 60, 4000)
+    above = np.minimum(below, 30)
+    inside = 0
+    for _ in range(1000):
+        chosen = rng.random(len(below)) < fraction
+        a, b = above[chosen], below[chosen]
+        squares = (int(a @ a), int(a @ b), int(b @ b))
+        found = ratio_interval(int(a.sum()), int(b.sum()), squares, len(a), fraction=len(a) / len(below))
+        assert found is not None
+        inside += found[0] <= above.sum() / below.sum() <= found[1]
+    assert 0.925 < inside / 1000 < 0.975
+    assert ratio_interval(3, 4, (9, 12, 16), 1) is None
+    assert ratio_interval(3, 0, (9, 0, 0), 5) is None
+    assert ratio_interval(12, 12, (50, 50, 50), 5) is None
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.5, 0.9])

@@ -1,10 +1,10 @@
-"""What a session makes of its options."""
+"""Skips: when slow cases are asked for."""
 
 from __future__ import annotations
 
 import pytest
 
-from emobench.session import names_slow
+from emobench.skips import names_slow
 
 
 @pytest.mark.parametrize(
