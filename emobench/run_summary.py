@@ -32,7 +32,8 @@ def summarize(session: Session, reporter: pytest.TerminalReporter) -> None:
     for line in kept_lines(session.records):
         reporter.write_line(line)
     if session.interrupted:
-        reporter.write_line(f"interrupted ({session.interrupted}); go on with --emo-resume, or emobench run --resume", yellow=True)
+        again = "go on with --emo-resume, or emobench run --resume"
+        reporter.write_line(f"interrupted ({session.interrupted}); {again}", yellow=True)
     if session.saved:
         number = session.saved.name.partition("_")[0]
         reporter.write_line(f"saved: {shown(session.saved)} (compare with --benchmark-compare={number})")
