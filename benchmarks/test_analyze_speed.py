@@ -1,6 +1,7 @@
 """What analyzing data costs: against the tokenizers library alone, and in memory on files of growing size.
 
-Ratios are of runs in turn within one test. The 2 GB file is slow: add ``--emo-slow``.
+Ratios are of runs in turn within one test. These are slow and no cases of their own: run them with
+``pytest benchmarks/test_analyze_speed.py --emo-slow``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import pytest
 
 if TYPE_CHECKING:
     from emobench.data.analyze.passes import Pass
+
+pytestmark = pytest.mark.slow
 
 REVIEWS = {"imdb-train": 4000, "rotten_tomatoes-train": 8000}
 SIZES = {"long": "imdb-train", "medium": "imdb-train", "short": "rotten_tomatoes-train"}
@@ -196,7 +199,7 @@ def peak_growth(path: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("megabytes", [200, pytest.param(2000, marks=pytest.mark.slow)], ids=["200MB", "2GB"])
+@pytest.mark.parametrize("megabytes", [200, 2000], ids=["200MB", "2GB"])
 def test_memory_is_flat(megabytes: int, benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The peak of resident memory grows no more on a large file than on one of 20 MB, all questions asked."""
     small = write_lines(tmp_path / "small.jsonl", changed_reviews(20_000_000))

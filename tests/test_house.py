@@ -165,3 +165,14 @@ def test_reading_results_imports_no_torch() -> None:
     """Records, the store and the tables need no torch."""
     found = loaded_modules("import emobench.records.store, emobench.records.journal, emobench.reports.tables")
     assert found.isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("test_*.py")), ids=lambda path: path.name)
+def test_what_is_no_case_is_slow(path: Path) -> None:
+    """``pytest benchmarks`` is the main job: a benchmark that is none of its cases runs where it is asked for."""
+    tree = ast.parse(path.read_text())
+    marked = any(ast.unparse(node) == "pytestmark = pytest.mark.slow" for node in tree.body)
+    for test in (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test")):
+        is_case = "case" in {argument.arg for argument in test.args.args}
+        own_mark = "pytest.mark.slow" in map(ast.unparse, test.decorator_list)
+        assert is_case or marked or own_mark, test.name

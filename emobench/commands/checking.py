@@ -125,7 +125,8 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
             elsewhere[spec.device] = elsewhere.get(spec.device, 0) + 1
             continue
         if not checked:
-            say(f"checking {len(collected.specs)} cases")
+            count = len(collected.specs)
+            say(f"checking {count} case{'' if count == 1 else 's'}")
         checked.append(spec.id)
         findings += preflight(
             spec,

@@ -203,7 +203,8 @@ def _sizes_text(plan: Plan, name: str) -> str:
     if plan.kind != "finetune":
         return f"{profile.latency_seconds:g} s of rounds at least"
     rows = "all" if profile.train is None else f"{profile.train:,}"
-    return f"{rows} training rows, {profile.epochs} epochs, {profile.max_length} tokens at most"
+    epochs = "1 epoch" if profile.epochs == 1 else f"{profile.epochs} epochs"
+    return f"{rows} training rows, {epochs}, {profile.max_length} tokens at most"
 
 
 def ask_tracking(walk: Walk) -> Tracking | None:
