@@ -27,8 +27,9 @@ _RESUMED = re.compile(r"journal-resume(\d+)\.jsonl")
 
 
 def new_name() -> str:
-    """A name no other run has: the moment, and 32 random bits."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    """A name no other run has: the moment to the millisecond, by which runs are ordered, and 32 random bits."""
+    moment = datetime.now(UTC)
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}-{secrets.token_hex(4)}"
 
 
 def make(storage: Path) -> Path:

@@ -268,10 +268,14 @@ class Session:
         Raises:
             OSError: the storage cannot be written to; a head that could not be written is owed.
         """
-        if "journal" not in self.__dict__:
-            ends_on_terminate(self.config)
-            role = "worker" if self.place.worker else "main"
-            self.journal.head(head(self), generation=self.place.generation, role=role)
+        if "journal" in self.__dict__:
+            return
+        ends_on_terminate(self.config)
+        role = "worker" if self.place.worker else "main"
+        # What is told takes a second to find: an interrupt in it leaves no journal behind that has no head.
+        content = head(self)
+        with signals_wait():
+            self.journal.head(content, generation=self.place.generation, role=role)
 
     def begin(self, item: pytest.Item) -> None:
         """Begin the journal, or end the session where the storage cannot be written to."""

@@ -48,7 +48,8 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def run(suite: pytest.Pytester, body: str, *arguments: str, sizes: str = "(1, 2, 3)") -> pytest.RunResult:
     suite.makepyfile(test_suite=SUITE.format(first=True, body=body, sizes=sizes))
-    return suite.runpytest_inprocess("--emo-profile=smoke", STORAGE, "-p", "no:xdist", *arguments)
+    options = ("--emo-profile=smoke", STORAGE, "-p", "no:xdist", *arguments)
+    return suite.runpytest_inprocess(*options, no_reraise_ctrlc=True)
 
 
 def saved(suite: pytest.Pytester) -> list[Any]:
@@ -121,6 +122,22 @@ def test_a_killed_session_is_gone_on_with(suite: pytest.Pytester) -> None:
     run(suite, "pass", sizes="(7,)").assert_outcomes(passed=1)  # a later run that ended well
     run(suite, "pass", "--emo-resume").assert_outcomes(passed=2, deselected=1)
     assert {size: status for size, (status, _) in values(saved(suite)[-1]).items()} == {1: "ok", 2: "ok", 3: "ok"}
+
+
+def test_an_interrupt_before_the_first_case_is_no_broken_run(suite: pytest.Pytester) -> None:
+    """Finding out what the machine is takes a second: SIGTERM then leaves no run behind that does not say what it is."""
+    suite.makeconftest(
+        "def pytest_benchmark_update_machine_info(config, machine_info):\n"
+        "    if not hasattr(config, 'told'):\n"
+        "        config.told = True\n"
+        "        raise KeyboardInterrupt('SIGTERM')\n"
+    )
+    result = run(suite, "pass")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.no_fnmatch_line("*holds no run*")
+    for folder in suite.path.glob("results/runs/*"):
+        assert run_folder.newest_head(folder) is not None
+    run(suite, "pass", "--emo-resume").assert_outcomes(passed=3)
 
 
 def test_a_named_run_is_gone_on_with(suite: pytest.Pytester) -> None:
