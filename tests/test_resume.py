@@ -125,7 +125,7 @@ def test_a_killed_session_is_gone_on_with(suite: pytest.Pytester) -> None:
 
 
 def test_an_interrupt_before_the_first_case_is_no_broken_run(suite: pytest.Pytester) -> None:
-    """Finding out what the machine is takes a second: SIGTERM then leaves no run behind that does not say what it is."""
+    """Finding out what the machine is takes a second: SIGTERM then leaves no run that does not say what it is."""
     suite.makeconftest(
         "def pytest_benchmark_update_machine_info(config, machine_info):\n"
         "    if not hasattr(config, 'told'):\n"
@@ -137,6 +137,7 @@ def test_an_interrupt_before_the_first_case_is_no_broken_run(suite: pytest.Pytes
     result.stdout.no_fnmatch_line("*holds no run*")
     for folder in suite.path.glob("results/runs/*"):
         assert run_folder.newest_head(folder) is not None
+    suite.makeconftest("")
     run(suite, "pass", "--emo-resume").assert_outcomes(passed=3)
 
 
