@@ -137,6 +137,7 @@ def text_of(result: pytest.RunResult) -> str:
     return " ".join(str(result.stdout).split())
 
 
+@pytest.mark.slow
 def test_exactly_what_got_worse_fails(blessed: pytest.Pytester) -> None:
     """The planted demo: worse predictions in one case, slower rounds in another; those two nodes fail, by exit code 10,
     with numbers, interval and limit in the message, in junit XML, and ``--lf`` selects them."""
@@ -185,6 +186,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("planted", "code", "said"), PLANTED)
 def test_pytest_and_the_command_line_agree(
     blessed: pytest.Pytester, planted: dict[str, Any], code: int, said: tuple[str, ...]

@@ -144,6 +144,7 @@ def loaded_modules(code: str) -> set[str]:
     return set(result.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.slow
 def test_collecting_benchmarks_imports_no_torch() -> None:
     """``pytest benchmarks --collect-only`` collects thousands of cases without torch, transformers or pandas."""
     found = loaded_modules(

@@ -72,6 +72,7 @@ def run(pytester: pytest.Pytester, *arguments: str, breaks: int = 0) -> list[Rec
     return list(load_run(sorted(Path(storage).glob("*/[0-9]*.json"))[-1]).records)
 
 
+@pytest.mark.slow
 def test_a_group_loads_its_model_once(pytester: pytest.Pytester, loads: list[str]) -> None:
     """With ``--emo-group-by model`` the later cases load nothing, say whose model it is, and answer the same."""
     alone = run(pytester)
@@ -96,6 +97,7 @@ def test_a_group_loads_its_model_once(pytester: pytest.Pytester, loads: list[str
         assert item.case["key"] == next(other for other in alone if other.id == item.id).case["key"]
 
 
+@pytest.mark.slow
 def test_what_broke_is_not_shared(pytester: pytest.Pytester, loads: list[str]) -> None:
     """A case that failed may have left its model in any state: the next one loads its own."""
     found = run(pytester, "--emo-group-by=model", breaks=2)

@@ -165,6 +165,7 @@ def check_equal(found: Answers, alone: tuple[list[float], np.ndarray[Any, Any]])
     assert found.fitted.validation, "the ranks validated"
 
 
+@pytest.mark.slow
 def test_ddp_has_the_losses_of_one_process(ddp: Answers, alone: tuple[list[float], np.ndarray[Any, Any]]) -> None:
     """Two gloo processes take the steps that one takes, the short last one included, and predict the same."""
     check_equal(ddp, alone)
@@ -186,6 +187,7 @@ def test_sharding_has_the_losses_of_one_process(fsdp: Answers, alone: tuple[list
     assert all(0.45 * whole < part < 0.55 * whole for part in held)
 
 
+@pytest.mark.slow
 def test_every_rank_tells_its_memory(ddp: Answers) -> None:
     """The record's peak is the largest of the ranks', and each rank's own is kept."""
     peaks = [entry["memory"]["host_memory_peak_bytes"] for entry in ddp.ranks]
@@ -195,6 +197,7 @@ def test_every_rank_tells_its_memory(ddp: Answers) -> None:
     assert json.dumps([dict(entry) for entry in ddp.ranks])
 
 
+@pytest.mark.slow
 def test_ranks_listen_on_the_loopback_alone(ddp: Answers) -> None:
     """The ranks meet through a file, and gloo's own sockets are on the loopback."""
     assert ddp.ranks
@@ -373,6 +376,7 @@ def collected(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_cases_of_several_processes_are_there_where_asked_for() -> None:
     """Without an option the file has no case, and says which option gives it some; the others know nothing of it."""
     asked = collected("benchmarks/test_distributed.py", "--emo-processes", "2")

@@ -176,6 +176,7 @@ def test_indices_of_a_mixed_machine_mean_nothing(monkeypatch: pytest.MonkeyPatch
     assert visible_gpus() == ["GPU-a"]
 
 
+@pytest.mark.slow
 def test_a_process_is_kept_on_its_lease() -> None:
     """In a fresh process: affinity of every thread, thread counts and GPU are the lease's, also in torch."""
     core = min(os.sched_getaffinity(0) & set(range(os.cpu_count() or 1)))

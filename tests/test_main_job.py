@@ -63,6 +63,7 @@ def record(storage: Path) -> Any:
     return next(row["extra_info"]["emobench"] for row in rows if row["name"].startswith("test_finetune"))
 
 
+@pytest.mark.slow
 def test_the_record_has_quality_time_and_memory(record: Any) -> None:
     """One record holds them all, with units, directions and, for accuracy, an interval."""
     metrics = record["metrics"]
@@ -77,6 +78,7 @@ def test_the_record_has_quality_time_and_memory(record: Any) -> None:
     assert metrics["train_seconds"]["better"] == "lower"
 
 
+@pytest.mark.slow
 def test_trainable_parameters_are_exact(record: Any) -> None:
     """LoRA of rank 8 on every linear layer of MiniLM, its pooler and its classifier; worked out by hand."""
     adapters = 6 * 8 * (4 * (384 + 384) + 2 * (384 + 1536))
@@ -84,6 +86,7 @@ def test_trainable_parameters_are_exact(record: Any) -> None:
     assert record["metrics"]["trainable_parameters"]["value"] == adapters + head
 
 
+@pytest.mark.slow
 def test_kept_predictions_give_the_recorded_scores(record: Any, storage: Path) -> None:
     """Accuracy, F1 and confusion matrix, worked out again by scikit-learn from the Parquet files, are the record's."""
     (run_folder,) = (storage / "runs").iterdir()
@@ -98,6 +101,7 @@ def test_kept_predictions_give_the_recorded_scores(record: Any, storage: Path) -
     assert record["details"]["confusion"] == confusion_matrix(frame["label"], frame["prediction"]).tolist()
 
 
+@pytest.mark.slow
 def test_both_seeds_were_scored_on_the_same_rows(record: Any, storage: Path) -> None:
     """Seeds train differently and are compared on the same examples."""
     (run_folder,) = (storage / "runs").iterdir()
@@ -108,6 +112,7 @@ def test_both_seeds_were_scored_on_the_same_rows(record: Any, storage: Path) -> 
     assert one["losses"] != two["losses"]
 
 
+@pytest.mark.slow
 def test_the_revision_and_the_data_are_named(record: Any) -> None:
     """The weights' checksum and the data's fingerprint are in the record, and the key is made of them."""
     assert record["case"]["model_revision"].startswith("sha256:53aa51172d142c89")
@@ -138,6 +143,7 @@ def test_latency_is_of_full_length_inputs(storage: Path) -> None:
     assert found.details["largest_logit_difference"] < 1e-3
 
 
+@pytest.mark.slow
 def test_a_saved_model_predicts_what_the_case_did(record: Any, storage: Path) -> None:
     """Reloaded from the run's folder, adapter and head together give the probabilities that were kept.
 

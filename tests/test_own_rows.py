@@ -74,6 +74,7 @@ def run(project: Path, *arguments: str) -> list[Any]:
     return list(json.loads(newest.read_text())["benchmarks"])
 
 
+@pytest.mark.slow
 def test_three_classes_of_ones_own(project: Path) -> None:
     """A CSV with three classes is trained on and scored: three rows in the confusion matrix, no binary F1."""
     (row,) = run(project, "-k", "tickets and minilm and head and fp32 and cpu")
@@ -83,6 +84,7 @@ def test_three_classes_of_ones_own(project: Path) -> None:
     assert "f1_binary" not in record["metrics"]
 
 
+@pytest.mark.slow
 def test_random_weights_time_models_that_are_not_here(project: Path) -> None:
     """Training steps, latency and generation run from the row alone, are marked random, and claim no quality."""
     rows = run(
@@ -103,6 +105,7 @@ def test_random_weights_time_models_that_are_not_here(project: Path) -> None:
         assert not record["artifacts"]
 
 
+@pytest.mark.slow
 def test_a_pinned_revision_is_what_is_downloaded_loaded_and_recorded(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def statuses(run: Run) -> dict[int, str]:
     return {record.case["batch_size"]: record.status.value for record in run.records}
 
 
+@pytest.mark.slow
 @needs_two_cores
 def test_workers_measure_and_a_death_costs_one_case(place: Path) -> None:
     """Two workers on disjoint cores make one run with all rounds; a killed one loses its case, a resume has it."""
@@ -110,6 +111,7 @@ def test_workers_measure_and_a_death_costs_one_case(place: Path) -> None:
     assert set(statuses(saved(place)[-1]).values()) == {"ok"}
 
 
+@pytest.mark.slow
 def test_more_workers_than_cores_are_refused_or_marked(place: Path) -> None:
     """Two workers on one core end with exit code 4 and a line that says why; who insists has every record marked."""
     result = run(place, "-n", "2", "-k", "quick", cores=CORES[:1])
@@ -152,6 +154,7 @@ def test_groups_and_gates(place: Path) -> None:
     assert all(row["fullname"] == f"test_suite.py::{row['name'].partition('@')[0]}" for row in raw["benchmarks"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 2])
 @needs_two_cores
 def test_a_termination_keeps_what_is_done(place: Path, count: int) -> None:
@@ -182,6 +185,7 @@ def pytest_runtest_logfinish():
 """
 
 
+@pytest.mark.slow
 @needs_two_cores
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux' kernel ends a process with its parent")
 @pytest.mark.parametrize("isolated", [False, True])
@@ -201,6 +205,7 @@ def test_nothing_of_a_killed_session_runs_on(place: Path, isolated: bool) -> Non
     assert [found for found in alive if found.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@pytest.mark.slow
 @needs_two_cores
 def test_a_killed_controller_can_be_gone_on_with(place: Path) -> None:
     """What its workers finished stays; the rest is run, and all is one run. What others are to write is named."""

@@ -83,6 +83,7 @@ def test_every_run_is_saved_with_its_record(suite: pytest.Pytester) -> None:
     assert content(suite)["emobench"]["manifest"] == ["inference[all-minilm-l6-v2-fp32-cpu-b1]"]
 
 
+@pytest.mark.slow
 def test_a_second_run_compares_with_the_first(suite: pytest.Pytester) -> None:
     """``--benchmark-compare=0001`` and ``pytest-benchmark compare`` read what we saved; nothing is overwritten."""
     run(suite, GOOD)
@@ -193,6 +194,7 @@ def test_an_assertion_after_the_timed_call_keeps_the_row(suite: pytest.Pytester)
     assert row["extra_info"]["emobench"]["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_finished(suite: pytest.Pytester) -> None:
     """Ctrl-C: the finished case is saved, the running one is there as interrupted."""
     body = (
@@ -301,6 +303,7 @@ def test_block(case, model, precision, device, batch_size):
     assert journal.read_text().count('"finished"') == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cpu_read_anew")
 def test_the_machine_looks_the_same_at_every_look(suite: pytest.Pytester) -> None:
     """The CPU's momentary clock is not saved: it would make every comparison warn of another machine."""

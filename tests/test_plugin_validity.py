@@ -46,6 +46,7 @@ def test_a_discarded_attempt_is_in_no_file(suite: pytest.Pytester) -> None:  # n
     assert row["extra_info"]["emobench"]["status"] == "ok"
 
 
+@pytest.mark.slow
 def test_a_case_that_stays_disturbed_is_invalid(suite: pytest.Pytester) -> None:  # noqa: F811
     """After the attempts allowed the case fails as invalid with its reason, and keeps its row."""
     body = DISTURBED.format(reasons=[["noise 1"], ["noise 2"], ["noise 3"], []]) + GOOD
@@ -86,6 +87,7 @@ def test_training_and_whole_passes_are_judged_too(suite: pytest.Pytester) -> Non
     assert (record["status"], record["reasons"]) == ("invalid", ["noise"])
 
 
+@pytest.mark.slow
 def test_rounds_that_spread_are_a_disturbance(suite: pytest.Pytester) -> None:  # noqa: F811
     """A spread beyond the limit needs no counter: it is invalid by itself, and the limit stands in the message."""
     body = (
@@ -160,6 +162,7 @@ def test_sizes(case, model, precision, device, batch_size):
     assert (fitted["value"], fitted["unit"], fitted["better"]) == (8, "examples", "higher")
 
 
+@pytest.mark.slow
 def test_a_trace_lies_in_the_runs_folder(suite: pytest.Pytester) -> None:  # noqa: F811
     """``--emo-trace`` leaves files that are not empty and a verdict; without it nothing is profiled."""
     body = """
@@ -245,6 +248,7 @@ def test_a_bad_list_is_one_line(suite: pytest.Pytester, option: str, message: st
     assert not saved(suite)
 
 
+@pytest.mark.slow
 def test_axes_asked_for_select_cases(
     pytester: pytest.Pytester, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

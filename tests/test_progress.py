@@ -58,6 +58,7 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn.endswith("\r\x1b[2K\x1b8")
 
 
+@pytest.mark.slow
 def test_progress_shows_through_capture(pytester: pytest.Pytester) -> None:
     """A captured test's progress reaches the screen; its own prints do not."""
     pytester.makepyfile(

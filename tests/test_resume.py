@@ -111,6 +111,7 @@ def test_more_cases_join_the_run(suite: pytest.Pytester) -> None:
     assert values(saved(suite)[-1]).keys() == {1, 2, 3}
 
 
+@pytest.mark.slow
 def test_a_killed_session_is_gone_on_with(suite: pytest.Pytester) -> None:
     """Its folder has journals and no saved run; the case it ran is retried, the newest unfinished run is taken."""
     body = "os.environ.get('DIE') and batch_size == 2 and os.kill(os.getpid(), 9)"
@@ -141,6 +142,7 @@ def test_an_interrupt_before_the_first_case_is_no_broken_run(suite: pytest.Pytes
     run(suite, "pass", "--emo-resume").assert_outcomes(passed=3)
 
 
+@pytest.mark.slow
 def test_a_named_run_is_gone_on_with(suite: pytest.Pytester) -> None:
     """``--emo-resume=FOLDER`` takes that run, by its name or its path."""
     run(suite, BREAKS)
@@ -157,6 +159,7 @@ def test_a_run_that_is_named_must_be_there(suite: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(["*--emo-resume=gone names no run; no folder of that name*"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [None, b"", b'{"event": "head", "generation": 1, "ro'])
 def test_a_loop_that_resumes_may_begin_with_nothing(suite: pytest.Pytester, begun: bytes | None) -> None:
     """Killed before its head was written, or never begun: a new run, which says so on the screen and in its facts."""

@@ -56,6 +56,7 @@ def test_ids_are_those_a_person_types() -> None:
     assert spec("distill").id == "shrink[all-minilm-l6-v2-rotten_tomatoes-train-distill-fp32-cpu]"
 
 
+@pytest.mark.slow
 def test_every_row_that_is_left_is_held_out() -> None:
     """Train, validation and test are all rows there are; where training takes everything the profile's size stays."""
     rows = shrinking.held_out_rows(spec(train=100, validation=50)) + 150

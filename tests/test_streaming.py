@@ -80,6 +80,7 @@ def spec_of(model: ModelSpec, dataset: DatasetSpec, **changes: Any) -> CaseSpec:
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_a_head_is_trained_and_its_training_rows_are_left_out(tmp_path: Path, benchmark: Any) -> None:
     """Of all rows, those with a training or validation text are not evaluated, repetitions of them neither."""
     case = run(
@@ -147,6 +148,7 @@ def test_random_weights_stream_random_tokens_and_claim_no_quality(tmp_path: Path
     assert record.details["evaluation"]["tokens"] == 4 * SMOKE.max_length
 
 
+@pytest.mark.slow
 def test_smoke_ends_after_its_test_rows(tmp_path: Path, benchmark: Any) -> None:
     """A smoke run proves the path on as many rows as its profile tests."""
     case = run(tmp_path, benchmark, spec_of(MINILM, own_rows(tmp_path, 200)))

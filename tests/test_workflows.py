@@ -235,6 +235,7 @@ def test_a_first_pull_request_is_told_that_nothing_was_gated(runner: Runner) -> 
     assert "Gate" not in runner.codes
 
 
+@pytest.mark.slow
 def test_a_base_that_breaks_is_not_passed_over(runner: Runner) -> None:
     """Benchmarks that fail on the base, and no blessed baseline: exit 12, not a green check.
 

@@ -22,6 +22,7 @@ def verdicts(found: Comparison, metric: str = "latency_p50_seconds") -> list[str
     return [str(verdict) for verdict in found.rows.verdict[found.rows.metric == metric]]
 
 
+@pytest.mark.slow
 def test_verdicts_hold_after_correction() -> None:
     """200 comparisons of 10 unchanged cases: at most 5 % name any case better or worse; nominal ones are undecided."""
     alarms = 0

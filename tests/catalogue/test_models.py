@@ -118,6 +118,7 @@ def test_every_lora_target_matches_something(row: ModelSpec) -> None:
         assert matched(names, (target,)), target
 
 
+@pytest.mark.slow
 @every_row
 def test_head_modules_hold_all_that_a_classifier_adds(row: ModelSpec) -> None:
     """What the classifier has and the body has not lies in the head modules, and every head module is there."""

@@ -37,6 +37,7 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_report_holds_every_section_in_eighty_columns(reviews: Path) -> None:
     """Plain text without color codes, no line over 80 columns, and every part of the analysis."""
     result = analyze("reviews.csv", "--no-language")
@@ -60,6 +61,7 @@ def test_the_report_holds_every_section_in_eighty_columns(reviews: Path) -> None
         assert part in text, part
 
 
+@pytest.mark.slow
 def test_the_file_holds_the_whole_analysis(reviews: Path, tmp_path: Path) -> None:
     """JSON with every section; the tokens are those the model's own tokenizer counts."""
     from emobench.models.load import load_tokenizer
@@ -77,6 +79,7 @@ def test_the_file_holds_the_whole_analysis(reviews: Path, tmp_path: Path) -> Non
     assert found["faults"]["count"] == 1
 
 
+@pytest.mark.slow
 def test_the_second_time_it_comes_from_the_cache(
     reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +109,7 @@ def test_the_second_time_it_comes_from_the_cache(
     assert made[-1]["source"]["documents"] == 302
 
 
+@pytest.mark.slow
 def test_a_sample_says_that_it_is_one(reviews: Path) -> None:
     """Documents of how many, the seed, and brackets behind the figures."""
     result = analyze("reviews.csv", "--no-language", "--sample", "50", "--seed", "3")
@@ -148,6 +152,7 @@ def test_wrong_input_is_one_line_in_three_parts(
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_is_named(reviews: Path, tmp_path: Path) -> None:
     """The analysis is printed all the same."""
     (tmp_path / "file").write_text("")

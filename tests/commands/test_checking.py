@@ -70,6 +70,7 @@ def run_check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([*SCRIPT, "check", *arguments], cwd=folder, env=own, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_matrix_is_checked_from_end_to_end(project: Path) -> None:
     """Findings of a data set and of a row stand once with their count; a stop makes the exit code 1."""
     file = project / "found.json"
@@ -111,6 +112,7 @@ def test_a_check_to_silence_that_there_is_not_is_an_error(project: Path, monkeyp
     assert "did you mean 'imbalance'?" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_cases_are_those_that_pytest_collects(project: Path) -> None:
     """Selection and settings reach the collection: ids, order and sizes are a run's."""
     options = CheckOptions(

@@ -163,6 +163,7 @@ def test_several_checkpoints_give_one_row_each(checkpoints: Path) -> None:
     assert "loading" not in result.stdout
 
 
+@pytest.mark.slow
 def test_an_adapter_on_its_base(checkpoints: Path, tmp_path: Path) -> None:
     """Saved by EmoBench or by peft alone, with the base named or found, an adapter gives the same predictions."""
     from peft import PeftModel

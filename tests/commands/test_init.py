@@ -434,6 +434,7 @@ def collected(project: Path, *arguments: str) -> list[str]:
     return [line.partition("::test_")[2] for line in result.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.slow
 def test_the_file_picks_its_case(project: Path) -> None:
     """pytest benchmarks runs the one case of [run], also of an unusual batch size; -k picks among all."""
     (project / "emobench.toml").write_text(
@@ -482,6 +483,7 @@ def terminal(project: Path, cache: Path) -> Iterator[Terminal]:
     found.close()
 
 
+@pytest.mark.slow
 def test_the_whole_walk_at_a_terminal(terminal: Terminal, project: Path) -> None:
     """Ten steps by keyboard, and the file that comes out of them plans what was answered and is read by a run."""
     for question, pressed in WALK.items():
@@ -499,6 +501,7 @@ def test_the_whole_walk_at_a_terminal(terminal: Terminal, project: Path) -> None
     assert collected(project) == ["finetune[all-minilm-l6-v2-tickets-lora-fp32-cpu]"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(terminal: Terminal, project: Path) -> None:
     """Ctrl-C at a question ends with 130 and one word; no file is there, whole or in part."""
     before = sorted(path.name for path in project.iterdir())

@@ -55,6 +55,7 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full, "report_pdf", lambda content: b"")
 
 
+@pytest.mark.slow
 def test_a_report_prints_its_summary_and_its_files(results: Path) -> None:
     """A run by number: the words on stdout, then every file that was written."""
     result = CliRunner().invoke(app, ["report", "1", "--to", "out", "--latency-target", "15"])

@@ -243,6 +243,7 @@ def test_a_case_that_cannot_be_trained_is_refused(
     assert given == []
 
 
+@pytest.mark.slow
 def test_the_node_exists() -> None:
     """The test that ``train`` names is one that pytest collects, and the only one."""
     arguments = ["--data", "rotten_tomatoes-train", "--method", "full", "--precision", "fp32", "--device", "cpu"]
@@ -273,6 +274,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_pytests_exit_code_is_passed_on(project: Path) -> None:
     """1 for a failed case, 4 for wrong usage, 5 for nothing selected; none becomes another."""
     wanted = {"test_bad": 1, "(": 4, "nothing": 5}
@@ -285,6 +287,7 @@ def test_pytests_exit_code_is_passed_on(project: Path) -> None:
     assert {name: process.wait(60) for name, process in running.items()} == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as POSIX has them")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_pytest_finish(project: Path, number: signal.Signals, code: int) -> None:

@@ -23,6 +23,7 @@ TABLES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(TABLES)
 def test_what_is_written_is_read_again(tables: dict[str, Any]) -> None:
     """Every table of texts, numbers, truth values, lists and tables comes back equal, whatever its keys hold."""

@@ -62,6 +62,7 @@ def heads(part: dict[str, Any]) -> list[str]:
     return list(value["headers"]) if isinstance(value, dict) else []
 
 
+@pytest.mark.slow
 def test_switching_runs_changes_every_view(shelf: Shelf) -> None:
     """Summary, chart and table of two runs differ, and both have as many values as the broken one has."""
     first, second, broken = (fill.whole_run(GR, shelf, keys(shelf)[number]) for number in ("0001", "0002", "0003"))

@@ -142,6 +142,7 @@ def test_the_encoding_can_be_named(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_row_longer_than_the_limit_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gigantic line is passed over in JSON Lines and text; a table or an array ends there, with what came before."""
     from emobench.data import csv_rows, json_rows

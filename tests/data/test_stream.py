@@ -43,6 +43,7 @@ def spec_of(folder: Path, **files: list[tuple[str, str]]) -> DatasetSpec:
     )
 
 
+@pytest.mark.slow
 @given(
     train=st.lists(st.tuples(WORDS, LABELS), max_size=40),
     test=st.lists(st.tuples(WORDS, LABELS), max_size=15),

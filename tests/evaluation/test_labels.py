@@ -203,6 +203,7 @@ def minilm() -> nn.Module:
     return load_classifier(spec, num_labels=2, class_names=NAMES, seed=0).model
 
 
+@pytest.mark.slow
 def test_a_text_does_not_depend_on_its_neighbors(minilm: nn.Module) -> None:
     """With a real model a row's probabilities are the same alone, padded beside a long row, and in any batch."""
     encoded = encoded_rows(random_rows(24, seed=1), [0, 1] * 12)
@@ -231,6 +232,7 @@ def test_attention_is_timed_at_the_size_of_the_split(minilm: nn.Module, monkeypa
     assert minilm.config._attn_implementation == usual != "eager"
 
 
+@pytest.mark.slow
 def test_autocast_computes_in_bf16(minilm: nn.Module) -> None:
     """With autocast the result differs from fp32 by bf16's rounding: more than nothing, less than a few percent."""
     encoded = encoded_rows(random_rows(16, seed=2), [0, 1] * 8)

@@ -67,6 +67,7 @@ def test_calibration_error_on_a_bin_edge() -> None:
     assert calibration_error(np.array([0, 1]), probabilities) == pytest.approx((0.4 + 0.65) / 2)
 
 
+@pytest.mark.slow
 @given(case=predictions())
 def test_scores_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     """Every share equals scikit-learn's over all classes, seen or not, with 0 for 0/0."""

@@ -69,6 +69,7 @@ class FirstTokens(nn.Module):
         return SimpleNamespace(logits=self.scale * input_ids[:, :2].float())
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(2, 60), min_size=1, max_size=50),
     window_rows=st.integers(1, 60),
@@ -292,6 +293,7 @@ FLAT_BYTES = 12 << 20
 """Ten times the rows here are 27 MB more of text alone."""
 
 
+@pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_rows(tmp_path: Path) -> None:
     """20,000 rows need no more memory than 2,000, from the file to the file of predictions."""
     peak_growth(tmp_path, 600)

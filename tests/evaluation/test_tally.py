@@ -30,6 +30,7 @@ def tallied(labels: np.ndarray, probabilities: np.ndarray, cuts: list[int]) -> T
     return tally
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(1, 200),
     classes=st.integers(2, 24),

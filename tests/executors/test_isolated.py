@@ -67,6 +67,7 @@ def test_a_kill_is_out_of_memory_only_where_the_kernel_counted_one(
     assert classified(0, seconds=1, oom="oom_kill went up").end is End.EXITED
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     """After the limit the process and what it started are gone, and it had time to write its stacks."""
     code = (
@@ -130,6 +131,7 @@ def test_an_interrupt_is_passed_on(tmp_path: Path) -> None:
     assert (tmp_path / "saved").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_pidfd", [True, False])
 def test_waiting_computes_nothing(monkeypatch: pytest.MonkeyPatch, with_pidfd: bool) -> None:
     """Waiting blocks: a second of it takes next to no CPU time and wakes up a few times, not every few milliseconds."""

@@ -94,6 +94,7 @@ def records(suite: pytest.Pytester) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_every_end_is_told_apart(suite: pytest.Pytester) -> None:
     """One run, every end: each is a report and a record with its status, and the session itself imports no torch."""
     # A process must have the time to begin, on a busy machine too.
@@ -127,6 +128,7 @@ def test_every_end_is_told_apart(suite: pytest.Pytester) -> None:
     assert len(list(folder.glob("outputs/*"))) == 4
 
 
+@pytest.mark.slow
 def test_a_measured_case_is_as_without_isolation(suite: pytest.Pytester) -> None:
     """The record, the rounds and the mirrors of a case in its own process are those of one that ran in this one."""
     run(suite, "--emo-isolate", "-k", "good").assert_outcomes(passed=1, deselected=7)
@@ -148,6 +150,7 @@ def test_a_measured_case_is_as_without_isolation(suite: pytest.Pytester) -> None
     assert alone["machine_info"] == shared["machine_info"]
 
 
+@pytest.mark.slow
 def test_the_first_failure_ends_the_session(suite: pytest.Pytester) -> None:
     """``-x`` means of isolated cases what it always means."""
     result = run(suite, "--emo-isolate", "-x", "-k", "segv or killed or exits")
@@ -155,6 +158,7 @@ def test_the_first_failure_ends_the_session(suite: pytest.Pytester) -> None:
     assert list(records(suite)) == ["2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -34,6 +34,7 @@ def cache_file(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_measured_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second call reads the cache and times nothing; ``refresh`` measures anew."""
     first = ceilings.measured_ceilings("cpu", torch.float32)

@@ -40,6 +40,7 @@ def small_model() -> Callable[[torch.Tensor], torch.Tensor]:
     return torch.nn.Linear(32, 32).requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_a_large_matrix_product_is_compute_bound(tmp_path: Path) -> None:
     """Products of 1024 x 1024."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
@@ -55,6 +56,7 @@ def test_a_large_matrix_product_is_compute_bound(tmp_path: Path) -> None:
     assert found.verdict.achieved_share > 0.01
 
 
+@pytest.mark.slow
 def test_a_large_elementwise_chain_is_memory_bound(tmp_path: Path) -> None:
     """Tensors of at least 64 MB that no cache of this machine holds."""
     cache_bytes, _ = ceilings.last_level_cache("cpu")

@@ -114,6 +114,7 @@ def test_onnxruntime_answers_like_eager(model_id: str) -> None:
         assert prepared.seconds > prepared.facts["export_seconds"] > 0
 
 
+@pytest.mark.slow
 def test_the_packaged_model_is_exported_once() -> None:
     """MiniLM answers like eager through ONNX Runtime; asked again, its file comes from the cache."""
     loaded = load_classifier(MINILM, num_labels=2, class_names=NAMES)
@@ -129,6 +130,7 @@ def test_the_packaged_model_is_exported_once() -> None:
     assert lines == ["all-minilm-l6-v2: exporting to ONNX"]
 
 
+@pytest.mark.slow
 def test_facts_of_a_session(tiny: LoadedModel, no_export: list[Path]) -> None:
     """The record's facts are what the session reports, and the difference is the one that was found."""
     with prepare_backend(tiny, "onnxruntime", rows=3, length=12) as prepared:
@@ -292,6 +294,7 @@ def test_out_of_memory_in_the_runtime_is_does_not_fit() -> None:
     assert isinstance(onnx_session._as_error(RuntimeError("Could not find"), "b64"), UnsupportedError)
 
 
+@pytest.mark.slow
 def test_compiled_answers_like_eager(tiny: LoadedModel) -> None:
     """The compiled model gives eager's logits at its shape, in one graph, and compiles no more when called."""
     with prepare_backend(tiny, "compile", rows=3, length=12) as prepared:
@@ -329,6 +332,7 @@ def test_a_graph_break_is_counted(tiny: LoadedModel, no_inductor: None, monkeypa
         assert "broke the graph" in prepared.notes[0]
 
 
+@pytest.mark.slow
 def test_a_sweep_of_shapes_never_stops_compiling(tiny: LoadedModel, no_inductor: None) -> None:
     """More shapes than torch's limit of recompilations are each compiled, and a further one is not run eagerly."""
     import torch._dynamo

@@ -63,6 +63,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return load_tokenizer(GEMMA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "attention"), [("left", "sdpa"), ("right", "sdpa"), ("left", NAME)])
 def test_gemma_pools_the_last_token(
     gemma: LoadedModel, tokenizer: PreTrainedTokenizerFast, side: str, attention: str
@@ -80,6 +81,7 @@ def test_gemma_pools_the_last_token(
     assert (alone[0] - alone[1]).abs().max() > 0.1
 
 
+@pytest.mark.slow
 def test_gemma_is_the_dequantized_model(gemma: LoadedModel) -> None:
     """Its body has the published size without a head, its revision is the packaged file's checksum."""
     assert GEMMA.packaged is not None
@@ -88,6 +90,7 @@ def test_gemma_is_the_dequantized_model(gemma: LoadedModel) -> None:
     assert gemma.model.config.pad_token_id == 0
 
 
+@pytest.mark.slow
 def test_gemma_writes_english(tokenizer: PreTrainedTokenizerFast) -> None:
     """Dequantized weights and tokenizer fit together: the most probable continuation is the one anyone would give."""
     loaded = load_causal_lm(GEMMA, precision="bf16")

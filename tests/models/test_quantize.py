@@ -32,6 +32,7 @@ def load(precision: Precision, method: MethodSpec | None = None, weights: Weight
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "expected"),
     [
@@ -75,6 +76,7 @@ def test_logits_stay_near(precision: Precision, limit: float) -> None:
     assert 0 < moved < limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "autocast"), [("int8", False), ("int8-bnb", True), ("nf4", False), ("nf4", True)]
 )

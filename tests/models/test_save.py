@@ -41,6 +41,7 @@ def reseal(folder: Path) -> None:
     (folder / RECORD_FILE).write_text(json.dumps(record))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "precision"),
     [(HEAD, "fp32"), (FULL, "bf16"), (LORA, "fp32"), (LORA, "int8"), (LORA, "int8-bnb"), (LORA, "nf4")],

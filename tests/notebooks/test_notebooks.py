@@ -16,6 +16,7 @@ MOST_BYTES = 200_000
 MACHINE = re.compile(r"/(?:home|root|Users|work|tmp)/|[A-Z]:\\\\|https?://(?:localhost|127\.)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_from_top_to_bottom(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every cell in order in a fresh kernel, without an error."""

@@ -75,6 +75,7 @@ def test_a_fault_is_named_with_its_numbers(
         assert f"take {line.removeprefix('config.')}" in found.fixes[0].text
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries(
         {},

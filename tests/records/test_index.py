@@ -549,6 +549,7 @@ print(len(packed.labels), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - b
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 def test_a_million_predictions_take_little_memory(tmp_path: Path) -> None:
     """A million rows of 50 classes (200 MB of probabilities) are read with less than 120 MB: classes only."""

@@ -125,6 +125,7 @@ print(json.dumps([[run.info.run_name, run.info.status, run.info.user_id, run.inf
 """
 
 
+@pytest.mark.slow
 def test_mlflow_reads_runs_back(tmp_path: Path) -> None:
     """Its own client finds a parent and its cases with parameters, metrics, steps, status and artifacts."""
     database = tmp_path / "sub" / "m.db"
@@ -165,6 +166,7 @@ print(json.dumps([[run.name, run.config, SQLiteStorage.get_logs("emobench", run.
 """
 
 
+@pytest.mark.slow
 def test_trackio_reads_runs_back(tmp_path: Path) -> None:
     """Its own API finds a run for each case, with its configuration and every step."""
     folder = tmp_path / "trackio"

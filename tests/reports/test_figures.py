@@ -82,6 +82,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("draw", [sweep_figure, heat_figure])
 def test_every_text_can_be_read(draw: Callable[[Sequence[Sweep]], Figure], case: str) -> None:

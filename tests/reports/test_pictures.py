@@ -52,6 +52,7 @@ def figures(content: Content) -> Iterator[Figure]:
     yield from (history_figure([panel for panel in content.history if panel.kind == kind]) for kind in sorted(kinds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["long", "hostile"])
 def test_every_text_can_be_read(case: str, request: pytest.FixtureRequest) -> None:
     """No text is cut off, overlaps another or is below 8 points, in any picture."""

@@ -172,6 +172,7 @@ def test_tables_say_once_what_is_the_same() -> None:
     assert {len(row.cells) for row in table.rows} == {len(table.heads)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["usual", "hostile"])
 def test_every_text_of_the_pdf_can_be_read(case: str) -> None:
     """On every page, heading, caption and footer included: nothing cut off, overlapping or below 8 points."""
@@ -207,6 +208,7 @@ def test_columns_of_the_pdf_stand_under_one_another() -> None:
     assert sum("lora" in line for line in lines) == 3
 
 
+@pytest.mark.slow
 def test_the_pdf_is_the_same_each_time() -> None:
     """No date in it; text can be searched."""
     found = content({"1": a_run([trained("m", "d", "lora")], skipped=())})
@@ -216,6 +218,7 @@ def test_the_pdf_is_the_same_each_time() -> None:
     assert first.count(b"/Type /Page ") >= 4 or first.count(b"/Type /Page\n") >= 4
 
 
+@pytest.mark.slow
 def test_all_files_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every form and every picture, and the summary that is printed is the one in the file."""
     monkeypatch.setattr(full, "report_pdf", lambda content: b"drawn in the tests above")

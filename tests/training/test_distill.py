@@ -125,6 +125,7 @@ def test_the_student_starts_as_the_teachers_layers(model_id: str) -> None:
             assert torch.equal(tensor, theirs[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_id", ["all-minilm-l6-v2", "tinyllama-1.1b"])
 def test_the_student_comes_nearer(model_id: str) -> None:
     """Without labels the loss is the distance to the teacher: training halves it, and leaves the teacher alone."""

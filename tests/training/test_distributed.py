@@ -108,6 +108,7 @@ def test_shares_are_the_whole_step_once_and_of_one_shape(rows: int, world: int) 
     assert torch.equal(batch["labels"], torch.arange(rows)), "the batch itself was changed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrapper", "shard"), [("ddp", False), ("fsdp", True)])
 def test_a_group_of_one_has_the_losses_of_no_group(group: None, wrapper: str, shard: bool) -> None:
     """Wrapped in DDP or sharded, a rank alone has the losses, counts and weights of a plain run, also of cut steps."""

@@ -181,6 +181,7 @@ def test_a_resumed_run_remembers_its_validations(tmp_path: Path) -> None:
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("passed_over", [(), (21,)])
 def test_resumed_and_uninterrupted_choose_alike(tmp_path: Path, passed_over: tuple[int, ...]) -> None:
     """Same validations, same stop, same best weights, though the best was written after the checkpoint gone on from.
@@ -206,6 +207,7 @@ def test_resumed_and_uninterrupted_choose_alike(tmp_path: Path, passed_over: tup
         torch.testing.assert_close(model.state_dict()[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_training_learns() -> None:
     """The tiny task is learned: the last losses are far below the first."""
     outcome = fit(tiny_model(), tiny_data(400), plan(epochs=6, learning_rate=3e-3))

@@ -36,6 +36,7 @@ def all_examples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_EXAMPLES", 10**6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_examples")
 @pytest.mark.parametrize(("name", "recall"), [("imdb-train", 0.97), ("rotten_tomatoes-train", 0.85)])
 def test_planted_duplicates_are_found(name: str, recall: float) -> None:
