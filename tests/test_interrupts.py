@@ -6,12 +6,22 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from emobench.interrupts import signals_wait
 
 
+@pytest.fixture
+def sigint_interrupts() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt, also where a shell began these tests in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("sigint_interrupts")
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to a process")
 def test_signals_wait_until_the_block_ends() -> None:
     """The block runs to its end although another thread takes the signal; then it is delivered."""
