@@ -269,7 +269,7 @@ def _joined(blocks: Sequence[_Block], pairs: Pairs) -> Rows:
         for name in ("base", "new", "point", "lower", "upper", "p", "how")
     }
     metric = np.concatenate([np.full(len(block.at), block.metric, object) for block in blocks])[order]
-    share = np.array([is_share(name) for name in metric], bool)
+    share = np.concatenate([np.full(len(block.at), is_share(block.metric)) for block in blocks])[order]
     verdict = np.concatenate([block.verdict for block in blocks])[order]
     missing = np.full(len(at), np.nan)
     return Rows(

@@ -34,7 +34,12 @@ def texts(array: Any) -> npt.NDArray[np.object_]:
     starts = _part(offsets, "<i4", array.offset, len(array) + 1).tolist()
     held = data.to_pybytes() if data else b""
     found = np.empty(len(array), object)
-    found[:] = [held[begin:end].decode() for begin, end in pairwise(starts)]
+    if held.isascii():
+        # A place in the bytes is one in the text: decoding once takes half as long.
+        text = held.decode("ascii")
+        found[:] = [text[begin:end] for begin, end in pairwise(starts)]
+    else:
+        found[:] = [held[begin:end].decode() for begin, end in pairwise(starts)]
     return found
 
 
