@@ -184,11 +184,6 @@ def _layer_flops(shape: Shape, queries: int, read: int, keys: int, *, matrices: 
     return products + attention
 
 
-def _row_flops(plan: MemoryPlan, shape: Shape, queries: int, keys: int) -> float:
-    """A pass of a language model over one row, with logits for the last token."""
-    return shape.layers * _layer_flops(shape, queries, queries, keys) + 2.0 * shape.width * shape.vocabulary
-
-
 def _head_flops(plan: MemoryPlan, shape: Shape, length: int) -> float:
     """The classifier on one row: an encoder's on one token, a decoder's on all; a language model's on all."""
     if plan.causal:
