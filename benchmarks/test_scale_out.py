@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import importlib.util
+import itertools
 import json
 import os
 import random
@@ -26,8 +27,13 @@ import pytest
 pytestmark = pytest.mark.slow
 
 CASES, GPUS = 10_000, 500
-EQUAL_CASES, CASE_SECONDS, REPEATS = 12, 3.5, 3
-"""Of the matrix that one and two workers run in turn: so long that starting pytest is a small part."""
+EQUAL_CASES = 12
+"""Of the matrix that one and two workers run in turn."""
+LONG, LONG_REPEATS = 3.5, 3
+"""Seconds of a case where the whole matrix is timed: so long that starting pytest is a small part."""
+SHORT, SHORT_REPEATS = 0.5, 9
+"""Seconds of a case where medians are compared: so short that what is compared is measured within half a minute, and
+often enough that the median of the differences stands above the machine's own drift."""
 SHARE_LIMIT, MEDIAN_LIMIT = 0.6, 0.1
 ROUNDS = 200
 """Raw rounds of a made case."""
@@ -149,57 +155,97 @@ class Shared:
     share: float
     """Seconds of two workers over those of one, medians of the repeats."""
     largest: float
-    """Largest difference of a case's median from its median alone on the same core, as a part of that; of each case the
-    repeat with the least."""
+    """Largest difference of a case's median from its median alone on the same core, as a part of that: of each case the
+    median of the repeats."""
+    itself: float
+    """The same of cases that ran alone both times, a repeat apart: what the machine does by itself."""
     table: str
 
 
-def two_beside_one(folder: Path, *, cases: int, seconds: float) -> Shared:
+Runs = list[tuple[float, dict[str, tuple[int, float]]]]
+
+
+def largest_difference(pairs: Sequence[tuple[str, float, float]]) -> float:
+    """Of (case, seconds, seconds alone): the difference furthest from none, of each case the median of its pairs."""
+    changes: dict[str, list[float]] = {}
+    for name, seconds, alone in pairs:
+        changes.setdefault(name, []).append(seconds / alone - 1)
+    return max((statistics.median(found) for found in changes.values()), key=abs)
+
+
+def two_beside_one(folder: Path, *, cases: int, seconds: float, repeats: int) -> Shared:
     """Run equal cases with one worker on a core, with two workers at once, and with one on the other core, in turn."""
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(EQUAL.format(cases=cases, rounds=rounds_of(seconds)))
     first, second = sorted(os.sched_getaffinity(0))[:2]
-    alone: dict[int, list[tuple[float, dict[str, tuple[int, float]]]]] = {first: [], second: []}
-    both: list[tuple[float, dict[str, tuple[int, float]]]] = []
-    for repeat in range(REPEATS):
+    alone: dict[int, Runs] = {first: [], second: []}
+    both: Runs = []
+    for repeat in range(repeats):
         alone[first].append(run_on([first], folder, repeat))
         both.append(run_on([first, second], folder, repeat))
         alone[second].append(run_on([second], folder, repeat))
-    off: dict[str, list[float]] = {}
-    for repeat, (_, found) in enumerate(both):
-        assert len(found) == cases
-        for name, (core, median) in found.items():
-            off.setdefault(name, []).append(median / alone[core][repeat][1][name][1] - 1)
-    # What sharing costs is there in every repeat; a minute in which the machine itself is slow is not.
-    largest = max((min(changes, key=abs) for changes in off.values()), key=abs)
+    assert all(len(found) == cases for _, found in both)
+    largest = largest_difference(
+        [
+            (name, median, alone[core][repeat][1][name][1])
+            for repeat, (_, found) in enumerate(both)
+            for name, (core, median) in found.items()
+        ]
+    )
+    itself = largest_difference(
+        [
+            (f"{name} on {core}", after[1][name][1], before[1][name][1])
+            for core, runs in alone.items()
+            for before, after in itertools.pairwise(runs)
+            for name in before[1]
+        ]
+    )
     one, two = (statistics.median(taken for taken, _ in runs) for runs in ((*alone[first], *alone[second]), both))
     rows = [("workers", "cores", "seconds", "of one worker", "median of a case", "largest difference")]
     for core, runs in alone.items():
-        rows.append(("1", str(core), f"{statistics.median(taken for taken, _ in runs):.1f}", "1", middle(runs), ""))
+        taken = f"{statistics.median(taken for taken, _ in runs):.1f}"
+        rows.append(("1", str(core), taken, "1", middle(runs), f"{100 * itself:+.1f} % of itself"))
     share = f"{two / one:.2f}"
     rows.append(("2", f"{first},{second}", f"{two:.1f}", share, middle(both), f"{100 * largest:+.1f} %"))
     table = "\n  ".join("  ".join(cell.rjust(18) for cell in row) for row in rows)
-    return Shared(share=two / one, largest=abs(largest), table=table)
+    return Shared(share=two / one, largest=abs(largest), itself=abs(itself), table=table)
 
 
-def middle(runs: Sequence[tuple[float, dict[str, tuple[int, float]]]]) -> str:
+def middle(runs: Runs) -> str:
     """The median case of some runs, for the screen."""
     return f"{1e3 * statistics.median(median for _, found in runs for _, median in found.values()):.3f} ms"
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="leases two cores")
-def test_two_workers_beside_one(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two workers with a core each finish equal cases in at most 0.6 of one's time; medians stay within 10 %."""
+two_cores = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="leases two cores"
+)
+
+
+def two_workers(benchmark: Any, tmp_path: Path, capsys: Any, *, seconds: float, repeats: int) -> Shared:
+    """What two workers come to, measured in one round, kept with the benchmark and shown."""
     found: list[Shared] = []
 
     def run() -> None:
-        found.append(two_beside_one(tmp_path, cases=EQUAL_CASES, seconds=CASE_SECONDS))
+        found.append(two_beside_one(tmp_path, cases=EQUAL_CASES, seconds=seconds, repeats=repeats))
 
     benchmark.pedantic(run, rounds=1)
     (shared,) = found
-    benchmark.extra_info.update({"share": shared.share, "largest_difference": shared.largest})
-    say(capsys, f"{EQUAL_CASES} equal cases of about {CASE_SECONDS:g} s\n  {shared.table}")
+    benchmark.extra_info.update({"share": shared.share, "largest_difference": shared.largest, "itself": shared.itself})
+    say(capsys, f"{EQUAL_CASES} equal cases of about {seconds:g} s, {repeats} times in turn\n  {shared.table}")
+    return shared
+
+
+@two_cores
+def test_two_workers_share_the_time(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two workers with a core each finish equal cases in at most 0.6 of one's time."""
+    shared = two_workers(benchmark, tmp_path, capsys, seconds=LONG, repeats=LONG_REPEATS)
     assert shared.share <= SHARE_LIMIT
+
+
+@two_cores
+def test_two_workers_measure_alike(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside another worker each case's median is within 10 % of the one it has alone on the same core."""
+    shared = two_workers(benchmark, tmp_path, capsys, seconds=SHORT, repeats=SHORT_REPEATS)
     assert shared.largest <= MEDIAN_LIMIT
 
 
