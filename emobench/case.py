@@ -26,6 +26,7 @@ from emobench.seed_rounds import Ready, Result
 from emobench.specs import CaseSpec
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from pytest_benchmark.fixture import BenchmarkFixture
 
     from emobench.data.encode import Encoded
@@ -55,6 +56,7 @@ class Case:
         tracing: bool = False,
         goals: Goals | None = None,
         plan_key: str = "",
+        home: Path | None = None,
         lease: Lease | None = None,
         silenced: Collection[str] = (),
         kept_model: KeptModel | None = None,
@@ -67,6 +69,8 @@ class Case:
         self.tracing = tracing
         self.goals = goals or Goals()
         self.plan_key = plan_key
+        self.home = home
+        """Folder of the run where this process has one of its own that goes away with it."""
         self.lease = lease
         self.silenced = silenced
         """Preflight checks that are not asked."""
@@ -90,6 +94,7 @@ class Case:
         self.encoded: Material
         """What :meth:`material` gave; not there before."""
         self.trained: LoadedModel | None = None
+        self._lock: BaseFileLock | None = None
         self._held_bytes: int | None = None
         """What device (CPU: process) held before the latest model was loaded."""
 
@@ -179,6 +184,7 @@ class Case:
 
         if not self.plan_key:
             return plan
+        self._hold_checkpoints()
         place = self.checkpoints / f"{label}seed{plan.seed}"
         resume = newest_complete(place) is not None
         return replace(plan, folder=place, checkpoint_seconds=CHECKPOINT_SECONDS, resume=resume)
@@ -186,10 +192,32 @@ class Case:
     @property
     def checkpoints(self) -> Path:
         """Where an interrupted training of this case left its checkpoints; another case has another folder."""
-        return self.folder / "checkpoints" / self.plan_key
+        return (self.home or self.folder) / "checkpoints" / self.plan_key
+
+    def _hold_checkpoints(self) -> None:
+        """Keep others out of checkpoints in a shared folder; where another process holds them, take a folder alone.
+
+        On this machine the run itself is held by one session; a job of a cluster may outlive the session that gave it.
+        """
+        from filelock import FileLock, Timeout
+
+        if self.home is None or self._lock is not None:
+            return
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.checkpoints / ".held")
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, NotImplementedError) as error:
+            why = "another process trains this case" if isinstance(error, Timeout) else "its file system has no locks"
+            self.note(f"checkpoints in {self.home} were left alone: {why}")
+            self.home = None
+        else:
+            self._lock = lock
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of a case that has ended: it is not gone on with."""
+        if self._lock is not None:
+            self._lock.release()
         if self.plan_key and self.checkpoints.exists():
             shutil.rmtree(self.checkpoints)
 

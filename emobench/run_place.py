@@ -54,6 +54,8 @@ class Place:
     node: str | None = None
     """Name of the machine of the process that this one works for."""
     lease: Lease | None = None
+    home: Path | None = None
+    """Folder of the run on the machine of its session, where this one has it too; None where it is ``given``."""
     problem: str | None = None
     """Why nothing can be measured here."""
     held: BaseFileLock | None = field(default=None, repr=False)

@@ -42,6 +42,7 @@ def start(session: Session, item: pytest.Item, benchmark: Any) -> Case:
         tracing=bool(session.config.getoption("emo_trace")),
         goals=session.goals,
         plan_key=session.plan_keys.key(spec),
+        home=session.place.home,
         lease=session.place.lease,
         silenced=session.silenced,
         kept_model=session.kept_model,

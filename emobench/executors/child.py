@@ -16,9 +16,15 @@ import pytest
 from emobench.executors.delivery import REPORTS
 from emobench.executors.isolated import STACKS
 from emobench.executors.jobs import OUTPUTS, Told, take_told
+from emobench.executors.manifest import FILE_NAME
 from emobench.files import append_line
 from emobench.parents import end_with_parent
 from emobench.progress import STDERR
+
+
+def shared_folder(told: Told) -> Path | None:
+    """The run's own folder, where this machine has it too; its name is of no other run."""
+    return told.home if told.home is not None and (told.home / FILE_NAME).exists() else None
 
 
 class Child:
@@ -37,6 +43,7 @@ class Child:
         ours.work_for(self.told)
         if self.told.elsewhere:
             ours.storage = self.told.folder.parent
+            ours.place.home = shared_folder(self.told)
         if self.told.lease is not None:
             from emobench.leases import Lease
 

@@ -42,6 +42,8 @@ class Told:
     """Process id of the one that started it, and must not outlive."""
     elsewhere: bool
     """Whether the session it works for is on another machine."""
+    home: Path | None
+    """The run's folder on the session's machine, where the case may run elsewhere."""
     lease: Mapping[str, Any] | None
     """What of the machine its session holds (``Lease.facts``), under xdist."""
 
@@ -63,6 +65,8 @@ class Job:
     """Of the session it works for, see ``records.journal``."""
     elsewhere: bool = False
     """Whether it may run on another machine than its session."""
+    home: str | None = None
+    """The run's folder on the session's machine: its checkpoints lie there where the machines share it."""
     lease: Mapping[str, Any] | None = None
     """What of the machine its session holds, under xdist."""
     gpus: float = 0
@@ -122,6 +126,7 @@ def environment(given: Mapping[str, str], job: Job, folder: Path) -> dict[str, s
         "generation": job.generation,
         "parent": os.getpid(),
         "elsewhere": job.elsewhere,
+        "home": job.home,
         "lease": job.lease,
     }
     return {**kept, VARIABLE: json.dumps(told)}
@@ -133,7 +138,8 @@ def take_told(environment: MutableMapping[str, str]) -> Told | None:
     if raw is None:
         return None
     told = json.loads(raw)
-    return Told(**{**told, "folder": Path(told["folder"])})
+    home = told["home"] and Path(told["home"])
+    return Told(**{**told, "folder": Path(told["folder"]), "home": home})
 
 
 def read_ending(folder: Path, job: Job) -> Ending:

@@ -98,6 +98,7 @@ def jobs_of(
             time_limit=config.getoption("emo_time_limit"),
             generation=session.place.generation,
             elsewhere=elsewhere,
+            home=str(session.folder.resolve()) if elsewhere else None,
             lease=session.place.lease.facts() if session.place.lease is not None else None,
             gpus=config.getoption("emo_gpus_per_case") if spec.device == "cuda" else 0,
             cpus=config.getoption("emo_cpus_per_case"),

@@ -36,6 +36,20 @@ def test_worker(case, model, precision, device, batch_size): pass
 def test_good(case, model, precision, device, batch_size):
     case.time(lambda: sum(range(1000)))
     case.add([metric("accuracy", 0.75, ci=(0.7, 0.8), n=400)])
+@axes(3)
+def test_training(case, model, precision, device, batch_size):
+    from emobench.training.checkpoint import mark_complete
+    from emobench.training.fit import FitPlan
+
+    plan = case.with_checkpoints(FitPlan(device=device, precision=precision, seed=0, epochs=1, learning_rate=1e-3))
+    if not plan.resume:
+        kept = plan.folder / "checkpoint-1"
+        kept.mkdir(parents=True)
+        (kept / "weights").write_bytes(b"w")
+        mark_complete(kept, {})
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(100)
+    case.time(lambda: sum(range(1000)))
 """
 
 
@@ -127,13 +141,21 @@ def test_a_session_through_submitit(pytester: pytest.Pytester, monkeypatch: pyte
         "--benchmark-storage=file://./results",
         "--emo-time-limit=120",
     ]
-    result = pytester.runpytest_subprocess(*arguments, "--emo-executor=slurm", "--emo-address=local")
-    result.assert_outcomes(passed=1, failed=1)
+    arguments += ["--emo-executor=slurm", "--emo-address=local"]
+    result = pytester.runpytest_subprocess(*arguments)
+    result.assert_outcomes(passed=1, failed=2)
     assert result.ret == 11
     (path,) = pytester.path.glob("results/*/[0-9]*.json")
     content = json.loads(path.read_text())
     (bench,) = content["benchmarks"]
     assert bench["extra_info"]["emobench"]["status"] == "ok"
-    (lost,) = content["emobench"]["unmeasured"]
-    assert lost["status"] == "lost"
-    assert lost["reasons"][0].startswith("Slurm's job ")
+    lost = content["emobench"]["unmeasured"]
+    assert [record["status"] for record in lost] == ["lost", "lost"]
+    assert all(record["reasons"][0].startswith("Slurm's job ") for record in lost)
+    # On a machine that shares the run's folder a training goes on from the last complete checkpoint.
+    assert len(list(pytester.path.glob("results/runs/*/checkpoints/*/seed0/checkpoint-1/weights"))) == 1
+    again = pytester.runpytest_subprocess(*arguments, "--emo-resume", "-k", "training or good")
+    assert again.ret == 0, again.stdout.str()
+    newest = max(pytester.path.glob("results/*/[0-9]*.json"))
+    assert len(json.loads(newest.read_text())["benchmarks"]) == 2
+    assert not list(pytester.path.glob("results/runs/*/checkpoints/*/seed0"))
