@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -84,6 +85,16 @@ def test_every_run_is_saved_with_its_record(suite: pytest.Pytester) -> None:
 
 
 @pytest.mark.slow
+def test_imports_are_left_out_of_collections_once(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first case, and not again: what a case itself leaves is collected."""
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: len(frozen))
+    body = GOOD + "\n@one\ndef test_better(case, model, precision, device, batch_size): case.time(lambda: None)\n"
+    run(suite, body).assert_outcomes(passed=2)
+    assert frozen == [1]
+
+
 def test_a_second_run_compares_with_the_first(suite: pytest.Pytester) -> None:
     """``--benchmark-compare=0001`` and ``pytest-benchmark compare`` read what we saved; nothing is overwritten."""
     run(suite, GOOD)
