@@ -20,7 +20,7 @@ import numpy as np
 
 from emobench.data.analyze.minhash import band_keys, jaccard, meeting_probability, shingles, signatures
 from emobench.data.analyze.scan import I64, Scan, Scanner
-from emobench.data.analyze.spill import PARTS, Marks, Partitions, Records, Shelf
+from emobench.data.analyze.spill import PARTS, Column, Marks, Partitions, Records, Shelf
 from emobench.data.documents import Document
 
 SIMILAR = 0.5
@@ -28,7 +28,7 @@ SIMILAR = 0.5
 MOST_EXAMPLES = 10
 NEIGHBORS = 8
 """In a group that shares a band, each document is compared with the first and this many before it."""
-MOST_COMPARED = 4
+MOST_COMPARED = 2
 """Comparisons of sets a document, on average, after which the search ends: it keeps text made from one template, where
 everything is a little like everything, from taking hours."""
 FEW_COMPARED = 20_000
@@ -52,16 +52,21 @@ class Duplicates:
         self._bands = Partitions(_BAND, parts=parts)
         self._shingles = Shelf()
         self._notes = Shelf()
-        self._label_of = Shelf()
+        self._label_of = Column()
         self._count = 0
         self._labeled = 0
+        self._first_label = 0
+        self._labels_differ = False
 
     def add(self, batch: Sequence[Document], tokens: Sequence[int]) -> None:
         """Take a batch; the token counts are not used."""
         numbers = np.arange(self._count, self._count + len(batch), dtype=np.uint32)
         self._count += len(batch)
         labels = np.fromiter((_label_number(document.label) for document in batch), np.uint32, len(batch))
-        self._labeled += int(np.count_nonzero(labels))
+        given = labels[labels > 0]
+        self._labeled += len(given)
+        self._first_label = self._first_label or int(given[0] if len(given) else 0)
+        self._labels_differ = self._labels_differ or bool((given != self._first_label).any())
         scan = self._scanner.of(batch)
         self._texts.add(_text_records(scan, numbers, labels))
         found = shingles(scan.words, scan.word_offsets)
@@ -72,7 +77,7 @@ class Duplicates:
         records["document"] = np.repeat(numbers[sizes > 0], keys.shape[1])
         self._bands.add(records)
         self._shingles.add(found.hashes.astype("<u4").tobytes(), sizes * 4)
-        self._label_of.add(labels.astype("<u4").tobytes(), np.full(len(batch), 4))
+        self._label_of.add(labels)
         notes = [_note(document) for document in batch]
         self._notes.add(b"".join(notes), np.fromiter(map(len, notes), np.int64, len(notes)))
 
@@ -160,8 +165,10 @@ class Duplicates:
                         yield earlier, documents[place]
 
     def _differ(self, first: int, second: int) -> bool:
+        if not self._labels_differ:
+            return False
         one, other = self._label_of[first], self._label_of[second]
-        return one != other and any(one) and any(other)
+        return one != other and bool(one) and bool(other)
 
     def _set(self, document: int) -> Any:
         return np.frombuffer(self._shingles[document], "<u4")

@@ -1,13 +1,15 @@
 """Spill: what a detector keeps for every document, on disk as soon as it is more than a little. It judges nothing.
 
 ``Partitions`` holds fixed-size records under 64-bit keys and gives them back in the order of the keys, one part of the
-key range at a time; ``Shelf`` holds byte strings by number. Both live in a temporary folder that goes when they are
-closed or collected; what they hold can be made again, so nothing is synced.
+key range at a time; ``Shelf`` holds byte strings by number and ``Column`` numbers. All live in temporary files that go
+when they are closed or collected; what they hold can be made again, so nothing is synced.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
+import struct
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -108,27 +110,46 @@ def _keys(records: Records) -> U64:
     return np.ascontiguousarray(records["key"])
 
 
+class _Appended:
+    """A temporary file that is written first, and then read at any place."""
+
+    def __init__(self, held_bytes: int) -> None:
+        self._stream = tempfile.SpooledTemporaryFile(max_size=held_bytes, prefix="emobench-analyze-")  # noqa: SIM115  # see close
+        weakref.finalize(self, self._stream.close)
+        self._descriptor: int | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._descriptor is not None:
+            raise ValueError("a shelf that is read takes nothing more")
+        self._stream.write(data)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """A seek would read a whole buffer anew each time."""
+        if self._descriptor is None:
+            self._descriptor = self._stream.fileno()  # which puts it on the disk
+            self._stream.flush()
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, size, offset)
+        self._stream.seek(offset)
+        return self._stream.read(size)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 class Shelf:
     """Byte strings by the order in which they came; read back one by one."""
 
     def __init__(self, *, held_bytes: int = HELD_BYTES) -> None:
-        self._data, self._ends = (
-            tempfile.SpooledTemporaryFile(max_size=held_bytes, prefix="emobench-analyze-")  # noqa: SIM115  # see close
-            for _ in range(2)
-        )
-        for stream in (self._data, self._ends):
-            weakref.finalize(self, stream.close)
+        self._data, self._ends = _Appended(held_bytes), _Appended(held_bytes)
         self._end = 0
         self._count = 0
-        self._reading = False
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, joined: bytes, sizes: npt.NDArray[np.int64]) -> None:
         """Put ``len(sizes)`` strings that follow each other in ``joined``."""
-        if self._reading:
-            raise ValueError("a shelf that is read takes nothing more")
         ends = self._end + np.cumsum(sizes)
         self._data.write(joined)
         self._ends.write(ends.astype("<u8").tobytes())
@@ -136,18 +157,37 @@ class Shelf:
         self._count += len(sizes)
 
     def __getitem__(self, index: int) -> bytes:
-        self._reading = True
-        first = max(0, index - 1)
-        self._ends.seek(first * 8)
-        ends = np.frombuffer(self._ends.read((index - first + 1) * 8), "<u8")
-        start = int(ends[0]) if index else 0
-        self._data.seek(start)
-        return self._data.read(int(ends[-1]) - start)
+        if index == 0:
+            start, end = 0, int.from_bytes(self._ends.read_at(0, 8), "little")
+        else:
+            start, end = _TWO.unpack(self._ends.read_at(index * 8 - 8, 16))
+        return self._data.read_at(start, end - start)
 
     def close(self) -> None:
         """Forget everything."""
         self._data.close()
         self._ends.close()
+
+
+_TWO = struct.Struct("<QQ")
+
+
+class Column:
+    """Numbers below 2**32 by the order in which they came; read back one by one."""
+
+    def __init__(self, *, held_bytes: int = HELD_BYTES) -> None:
+        self._data = _Appended(held_bytes)
+
+    def add(self, numbers: npt.NDArray[np.uint32]) -> None:
+        """Put these after the others."""
+        self._data.write(numbers.astype("<u4").tobytes())
+
+    def __getitem__(self, index: int) -> int:
+        return int.from_bytes(self._data.read_at(index * 4, 4), "little")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._data.close()
 
 
 _ONES = np.array([value.bit_count() for value in range(256)])
