@@ -12,6 +12,7 @@ AXES = (
     "batch_size",
     "length",
     "backend",
+    "launch",
     "profile",
     "weights",
     "seeds",
