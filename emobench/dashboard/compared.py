@@ -13,14 +13,15 @@ from emobench.dashboard import marks
 from emobench.dashboard.shelf import Shelf
 from emobench.dashboard.views import Grid
 from emobench.records.secrets import redact
-from emobench.reports.comparison import clean, figure, metric_label, probability
+from emobench.reports.comparison import EFFECT, clean, effect_size, figure, metric_label, probability
 
 MOST_ROWS = 5000
 """Rows that a browser still scrolls well through."""
-HEADS = ("verdict", "case", "metric", "base", "new", "change", "from", "to", "p (Holm)", "how")
-WIDTHS = (105, 300, 205, 80, 80, 85, 85, 85, 85, 260)
+HEADS = ("verdict", "case", "metric", "base", "new", "change", "from", "to", "p (Holm)", "effect", "how")
+WIDTHS = (105, 300, 205, 80, 80, 85, 85, 85, 85, 70, 260)
 """Pixels; by themselves the columns would be as wide as their first rows."""
-_NUMERIC = (False, False, False, True, True, True, True, True, True, False)
+_NUMERIC = (False, False, False, True, True, True, True, True, True, True, False)
+_VALUES = ("base", "new", "point", "lower", "upper", "p_holm", "effect")
 _FIRST = ("worse", "invalid", "gone", "better", "inconclusive", "new", "same")
 _NOT_COMPARED = 8
 
@@ -65,7 +66,7 @@ def _words(found: Comparison, left: int) -> str:
     shown = marks.pairs([(name, redact(text)) for name, text in lines])
     note = marks.note(
         "A verdict needs a 95 % interval that excludes zero and a p that holds after Holm's correction over all rows. "
-        "Changes of shares are in points, others in percent."
+        f"Changes of shares are in points, others in percent. {EFFECT[0].upper()}{EFFECT[1:]}."
     )
     return shown + note
 
@@ -80,10 +81,10 @@ def _grid(found: Comparison, only: Sequence[str]) -> tuple[Grid, int]:
     cells, texts = [], []
     for at in places:
         metric = str(rows.metric[at])
-        values = [float(getattr(rows, name)[at]) for name in ("base", "new", "point", "lower", "upper", "p_holm")]
+        values = [float(getattr(rows, name)[at]) for name in _VALUES]
         shown = [figure(metric, value) if metric else "" for value in values[:2]]
         shown += [shown_change(metric, value) if metric and math.isfinite(value) else "" for value in values[2:5]]
-        shown.append(probability(values[5]))
+        shown += [probability(values[5]), effect_size(values[6])]
         case, how = redact(clean(rows.case[at])), redact(clean(rows.how[at]))
         names = (str(rows.verdict[at]), case, metric_label(metric) if metric else "the whole case")
         cells.append((*names, *(value if math.isfinite(value) else None for value in values), how))

@@ -38,7 +38,7 @@ _COLUMNS = (
     *("change_high", "p", "p_holm", "p_bh", "detectable", "effect", "verdict", "how"),
 )
 _APART_SHOWN = 5
-_EFFECT = "effect: of a score Cohen's h, of a time or speed Cliff's delta of its rounds (-1 to 1)"
+EFFECT = "effect: of a score Cohen's h, of a time or speed Cliff's delta of its rounds (-1 to 1)"
 
 
 def clean(text: object) -> str:
@@ -83,7 +83,8 @@ def probability(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _effect(effect: float) -> str:
+def effect_size(effect: float) -> str:
+    """With its sign, two decimals; empty where there is none."""
     # Adding 0 takes the sign off a rounded -0.0.
     return f"{round(effect, 2) + 0.0:+.2f}" if math.isfinite(effect) else ""
 
@@ -144,7 +145,7 @@ def _cells(rows: Rows, place: int) -> list[str]:
         _bounds(metric, float(rows.lower[place]), float(rows.upper[place])),
         probability(float(rows.p_holm[place])),
         shown_change(metric, shown).lstrip("+") if math.isfinite(shown) else "",
-        _effect(float(rows.effect[place])),
+        effect_size(float(rows.effect[place])),
         str(rows.verdict[place]),
     ]
 
@@ -170,7 +171,7 @@ def _cut(text: str) -> str:
 def _closing(found: Comparison) -> list[str]:
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found.counts().items())
     lines = [f"in all: {counts or 'nothing to compare'}"]
-    lines += [_EFFECT] if np.isfinite(found.rows.effect).any() else []
+    lines += [EFFECT] if np.isfinite(found.rows.effect).any() else []
     reasons: dict[str, list[str]] = {}
     for case, why in found.apart:
         reasons.setdefault(why, []).append(case)

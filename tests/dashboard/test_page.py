@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from emobench.dashboard import fill, views
-from emobench.dashboard.compared import HEADS, compared
+from emobench.dashboard.compared import HEADS, WIDTHS, compared
 from emobench.dashboard.server import listen, loopback, permitted
 from emobench.dashboard.shelf import Shelf
 from emobench.errors import SpecError
@@ -123,7 +123,12 @@ def test_a_comparison_has_the_verdicts_of_the_verb(shelf: Shelf) -> None:
     assert verdicts[: len(worse)] == ["worse"] * len(worse)
     only = compared(shelf, known["0001"], known["0002"], only=["same"])
     assert {row[0] for row in only.grid.texts} == {"same"}
-    assert len(HEADS) == len(found.grid.numeric) == len(found.grid.cells[0])
+    assert len(HEADS) == len(WIDTHS) == len(found.grid.numeric) == len(found.grid.cells[0]) == len(found.grid.texts[0])
+    # A time that only grew is at the end of its effect size; a score that fell has one below zero.
+    effect = {(row[1], row[2].partition(",")[0]): row[HEADS.index("effect")] for row in found.grid.texts}
+    assert effect[case_id(1, scored=False), "latency_p50_seconds"] == "+1.00"
+    assert effect[case_id(0, scored=True), "accuracy"].startswith("-0.")
+    assert "Effect: of a score Cohen" in found.words
 
 
 def test_a_run_is_compared_with_a_baseline(shelf: Shelf) -> None:
