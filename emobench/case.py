@@ -19,9 +19,11 @@ from emobench import seed_rounds, timing, tracing
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.goals import Goals
 from emobench.devices import autocast_dtype
+from emobench.files import try_lock
 from emobench.outcomes import Evaluation, FitOutcome, Metric, metric
 from emobench.preflighting import check_running
 from emobench.progress import Progress
+from emobench.run_folder import CHECKPOINTS, LOCK, forget_checkpoints
 from emobench.seed_rounds import Ready, Result
 from emobench.specs import CaseSpec
 
@@ -192,34 +194,41 @@ class Case:
     @property
     def checkpoints(self) -> Path:
         """Where an interrupted training of this case left its checkpoints; another case has another folder."""
-        return (self.home or self.folder) / "checkpoints" / self.plan_key
+        return (self.home or self.folder) / CHECKPOINTS / self.plan_key
 
     def _hold_checkpoints(self) -> None:
-        """Keep others out of checkpoints in a shared folder; where another process holds them, take a folder alone.
+        """Keep others out of checkpoints in a shared folder; where they cannot be kept out, take a folder alone.
 
         On this machine the run itself is held by one session; a job of a cluster may outlive the session that gave it.
         """
-        from filelock import FileLock, Timeout
-
         if self.home is None or self._lock is not None:
             return
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.checkpoints / ".held")
+        why = "another process trains this case"
         try:
-            lock.acquire(timeout=0)
-        except (Timeout, NotImplementedError) as error:
-            why = "another process trains this case" if isinstance(error, Timeout) else "its file system has no locks"
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = try_lock(self.checkpoints / LOCK)
+        except OSError as error:
+            why = str(error)
+        if self._lock is None:
             self.note(f"checkpoints in {self.home} were left alone: {why}")
             self.home = None
-        else:
-            self._lock = lock
 
     def forget_checkpoints(self) -> None:
-        """Remove the checkpoints of a case that has ended: it is not gone on with."""
+        """Remove the checkpoints of a case that has ended: it is not gone on with.
+
+        In a shared folder that is left to the session, when it has the record.
+        """
+        if self.plan_key and self.home is None:
+            forget_checkpoints(self.folder, self.plan_key)
+
+    def begin_anew(self) -> None:
+        """Before the case is measured once more: the next attempt goes on with nothing, and holds what it keeps."""
+        if not self.plan_key:
+            return
+        for place in self.checkpoints.glob("*seed*"):
+            shutil.rmtree(place)
         if self._lock is not None:
             self._lock.release()
-        if self.plan_key and self.checkpoints.exists():
-            shutil.rmtree(self.checkpoints)
 
     def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
         """Keep everything one seed gave; quality of random weights is left out, it means nothing."""

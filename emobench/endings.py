@@ -45,6 +45,7 @@ def finished(session: Session, case: Case, item: pytest.Item) -> None:
         earlier.append("; ".join(case.disturbances))
         session.progress.note(f"disturbed, measured once more: {earlier[-1]}")
         item.stash[AGAIN] = True
+        case.begin_anew()
         # Out of pytest-benchmark's files by the one, out of its table by the other.
         case.benchmark.has_error = True
         if case.benchmark.stats is not None:

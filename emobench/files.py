@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -51,6 +56,27 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def try_lock(path: Path) -> BaseFileLock | None:
+    """Hold a lock on a file of an existing folder until it is released or the process ends; None where another has it.
+
+    Raises:
+        OSError: the folder cannot be written to, or its file system has no locks.
+    """
+    from filelock import FileLock, Timeout
+
+    # A marker file instead, which newer releases fall back to, would outlive a process of another machine.
+    known = inspect.signature(FileLock.__init__).parameters
+    options: dict[str, Any] = {"fallback_to_soft": False} if "fallback_to_soft" in known else {}
+    lock = FileLock(path, **options)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    except NotImplementedError as error:
+        raise OSError(errno.ENOSYS, str(error), str(path)) from error
+    return lock
 
 
 def append_line(path: Path, line: bytes, *, sync: bool = True) -> None:

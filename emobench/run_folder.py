@@ -20,6 +20,8 @@ FOLDERS = "runs"
 """Folder of the storage that the runs' own folders lie in."""
 ORIGINALS = "originals"
 """Folder of a run with the trained originals that its shrink cases share, by key."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a run with the checkpoints of trainings that have not ended, by plan key."""
 LOCK = ".held"
 LATEST = "latest"
 _HEAD = b'{"event": "head"'
@@ -50,6 +52,13 @@ def make(storage: Path) -> Path:
 def forget_originals(folder: Path) -> None:
     """Remove the shared originals of a run that has ended and is saved. What cannot be removed only takes space."""
     shutil.rmtree(folder / ORIGINALS, ignore_errors=True)
+
+
+def forget_checkpoints(folder: Path, key: str) -> None:
+    """Remove the checkpoints of a case that has ended. What cannot be removed only takes space."""
+    shutil.rmtree(folder / CHECKPOINTS / key, ignore_errors=True)
+    with contextlib.suppress(OSError):  # of another case, or there are none
+        (folder / CHECKPOINTS).rmdir()
 
 
 def hold(folder: Path) -> BaseFileLock | None:

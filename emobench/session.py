@@ -25,6 +25,7 @@ from emobench.catalogue.profiles import find_profile, random_sizes
 from emobench.catalogue.project import MOST_SEEDS, load_project
 from emobench.catalogue.run_table import find_picked, find_run_table
 from emobench.errors import SpecError
+from emobench.garbage import look_again
 from emobench.interrupts import Watch, ends_on_terminate, signals_wait
 from emobench.kept_model import KeptModel
 from emobench.preflight.findings import find_silenced
@@ -108,6 +109,8 @@ class Session:
         """What interrupted the session, such as ``SIGTERM``."""
         self.place = find_run_place(config, self.storage)
         self.done: set[pytest.Item] = set()
+        self.froze = False
+        """Whether it keeps what is imported out of collections."""
         self.kept_from_before = 0
         """Cases that are not run, as the run that is gone on with has their results."""
         config.pluginmanager.register(Watch(self), "emobench-interrupts")
@@ -312,6 +315,8 @@ class Session:
 
     def close(self) -> None:
         """Give back what stays open while cases run."""
+        if self.froze:
+            look_again()
         if self.kept_model is not None:
             self.kept_model.let_go()
         if "progress" in self.__dict__:

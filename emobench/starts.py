@@ -5,11 +5,11 @@ How it ended is told in ``endings``.
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any
 
 from emobench.case import Case
 from emobench.errors import UnsupportedError
+from emobench.garbage import leave_imports_alone
 from emobench.outcomes import Status
 from emobench.run_place import plain_node_id
 
@@ -49,21 +49,11 @@ def start(session: Session, item: pytest.Item, benchmark: Any) -> Case:
         kept_model=session.kept_model,
     )
     benchmark.fullname = plain_node_id(item)
-    leave_imports_alone()
+    session.froze = leave_imports_alone() or session.froze
     made.release_memory()
     described = {**spec.summary(), "plan_key": made.plan_key}
     session.journal.started(spec.id, key=made.plan_key, node=benchmark.fullname, case=described)
     return made
-
-
-def leave_imports_alone() -> None:
-    """Have no collection look at what is imported again: a tenth of a second each time, several times a case.
-
-    Once, before the first case loads a model: what lives then lives as long as the process.
-    """
-    if gc.get_freeze_count() == 0:
-        gc.collect()
-        gc.freeze()
 
 
 def put_down(session: Session, case: Case) -> None:

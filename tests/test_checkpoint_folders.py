@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import types
 from pathlib import Path
 
-import filelock
 import pytest
 
 from emobench.case import Case
@@ -13,6 +14,7 @@ from emobench.catalogue.models import find_model
 from emobench.catalogue.profiles import PROFILES
 from emobench.executors.child import shared_folder
 from emobench.executors.jobs import Told
+from emobench.run_folder import forget_checkpoints
 from emobench.specs import CaseSpec
 from emobench.training.checkpoint import mark_complete
 from emobench.training.fit import FitPlan
@@ -42,24 +44,67 @@ def test_a_folder_is_shared_where_the_run_is_seen(tmp_path: Path) -> None:
     assert shared_folder(told(tmp_path)) == tmp_path
 
 
-def test_a_training_goes_on_where_another_machine_left_it(tmp_path: Path) -> None:
-    """Its checkpoints lie in the run's folder and outlive the process's own; a case that ended leaves none."""
-    own, home = tmp_path / "own", tmp_path / "home"
-    first = a_case(own, home)
-    plan = first.with_checkpoints(PLAN)
-    assert plan.folder == home / "checkpoints" / "k" / "seed3"
-    assert not plan.resume
+def test_a_folder_that_may_not_be_looked_into_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker's user may lack the rights of the session's."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", refuse)
+    assert shared_folder(told(tmp_path)) is None
+
+
+def leave_checkpoint(plan: FitPlan) -> None:
+    assert plan.folder is not None
     kept = plan.folder / "checkpoint-7"
     kept.mkdir(parents=True)
     (kept / "weights").write_bytes(b"w")
     mark_complete(kept, {})
-    assert first._lock is not None
-    first._lock.release()  # as the end of its process does
+
+
+def end_process(case: Case) -> None:
+    """What its end does to a case's lock."""
+    assert case._lock is not None
+    case._lock.release()
+
+
+def test_a_training_goes_on_where_another_machine_left_it(tmp_path: Path) -> None:
+    """Its checkpoints lie in the run's folder and outlive the process's own, until the session has the record."""
+    home = tmp_path / "home"
+    first = a_case(tmp_path / "own", home)
+    plan = first.with_checkpoints(PLAN)
+    assert plan.folder == home / "checkpoints" / "k" / "seed3"
+    assert not plan.resume
+    leave_checkpoint(plan)
+    end_process(first)
     second = a_case(tmp_path / "other", home)
     assert second.with_checkpoints(PLAN).resume
     assert "notes" not in second.details
     second.forget_checkpoints()
-    assert not second.checkpoints.exists()
+    assert second.with_checkpoints(PLAN).resume
+    forget_checkpoints(home, "k")
+    assert not (home / "checkpoints").exists()
+
+
+def test_a_case_that_ended_leaves_no_checkpoints(tmp_path: Path) -> None:
+    """In a run's own folder: none of its own, and those of other cases stay."""
+    (tmp_path / "checkpoints" / "other").mkdir(parents=True)
+    case = a_case(tmp_path, None)
+    leave_checkpoint(case.with_checkpoints(PLAN))
+    case.forget_checkpoints()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["other"]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_case_that_is_measured_once_more_begins_anew(tmp_path: Path, shared: bool) -> None:
+    """A disturbed training is not gone on with: its time would not be that of a training."""
+    home = tmp_path / "home" if shared else None
+    case = a_case(tmp_path / "own", home)
+    leave_checkpoint(case.with_checkpoints(PLAN))
+    case.begin_anew()
+    again = a_case(tmp_path / "own", home)
+    assert not again.with_checkpoints(PLAN).resume
+    assert "notes" not in again.details
 
 
 def test_two_processes_do_not_write_into_one_folder(tmp_path: Path) -> None:
@@ -68,21 +113,37 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path: Path) -> None:
     first.with_checkpoints(PLAN)
     plan = second.with_checkpoints(PLAN)
     assert plan.folder == tmp_path / "b" / "checkpoints" / "k" / "seed3"
-    assert second.details["notes"] == [
-        f"checkpoints in {tmp_path} were left alone: another process trains this case"
-    ]  # fmt: skip
+    assert second.details["notes"] == [f"checkpoints in {tmp_path} were left alone: another process trains this case"]
     second.forget_checkpoints()
     assert first.checkpoints.exists()
     assert first.with_checkpoints(PLAN).folder == tmp_path / "checkpoints" / "k" / "seed3"
 
 
-def test_a_file_system_without_locks_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """What cannot be held is not shared."""
+    fcntl = pytest.importorskip("fcntl", reason="locks of POSIX")
 
     def refuse(*_: object, **__: object) -> None:
-        raise NotImplementedError
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     case = a_case(tmp_path / "a", tmp_path)
     assert case.with_checkpoints(PLAN).folder == tmp_path / "a" / "checkpoints" / "k" / "seed3"
-    assert case.details["notes"][0].endswith("its file system has no locks")
+    assert case.details["notes"][0].startswith(f"checkpoints in {tmp_path} were left alone: ")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
+    """The training goes on with checkpoints of its own."""
+    (tmp_path / "home").mkdir(mode=0o555)
+    case = a_case(tmp_path / "a", tmp_path / "home")
+    assert case.with_checkpoints(PLAN).folder == tmp_path / "a" / "checkpoints" / "k" / "seed3"
+
+
+def test_a_home_that_is_a_file_is_left_alone(tmp_path: Path) -> None:
+    """As one that cannot be written, also for root."""
+    (tmp_path / "home").touch()
+    case = a_case(tmp_path / "a", tmp_path / "home")
+    assert case.with_checkpoints(PLAN).folder == tmp_path / "a" / "checkpoints" / "k" / "seed3"
+    assert "were left alone" in case.details["notes"][0]

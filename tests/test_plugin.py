@@ -17,11 +17,12 @@ import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
 import emobench.case
+import emobench.garbage
 import emobench.measurement.clock
 import emobench.measurement.usage
 import emobench.models.locate
 import emobench.records.store
-import emobench.reports.tables  # noqa: F401
+import emobench.reports.tables
 
 HEADER = """
 import pytest
@@ -84,17 +85,28 @@ def test_every_run_is_saved_with_its_record(suite: pytest.Pytester) -> None:
     assert content(suite)["emobench"]["manifest"] == ["inference[all-minilm-l6-v2-fp32-cpu-b1]"]
 
 
-@pytest.mark.slow
-def test_imports_are_left_out_of_collections_once(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first case, and not again: what a case itself leaves is collected."""
-    frozen: list[int] = []
-    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: len(frozen))
+def test_imports_are_kept_out_of_collections_while_cases_run(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, before the first case, until the session ends: what a case itself leaves is collected."""
+    done: list[str] = []
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
+    monkeypatch.setattr(gc, "unfreeze", lambda: done.append("unfreeze"))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: emobench.garbage._AT_START + len(done))
     body = GOOD + "\n@one\ndef test_better(case, model, precision, device, batch_size): case.time(lambda: None)\n"
     run(suite, body).assert_outcomes(passed=2)
-    assert frozen == [1]
+    assert done == ["freeze", "unfreeze"]
 
 
+def test_a_user_who_froze_is_left_alone(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something is kept out of collections already, nothing is added and nothing taken away."""
+    monkeypatch.setattr(gc, "freeze", lambda: pytest.fail("frozen once more"))
+    monkeypatch.setattr(gc, "unfreeze", lambda: pytest.fail("unfrozen"))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: emobench.garbage._AT_START + 1)
+    run(suite, GOOD).assert_outcomes(passed=1)
+
+
+@pytest.mark.slow
 def test_a_second_run_compares_with_the_first(suite: pytest.Pytester) -> None:
     """``--benchmark-compare=0001`` and ``pytest-benchmark compare`` read what we saved; nothing is overwritten."""
     run(suite, GOOD)

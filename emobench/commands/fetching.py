@@ -30,6 +30,7 @@ def fetch_all(
 
     Raises:
         BrokenFileError: a package's weights are not the published ones.
+        MissingExtraError: what reads a package's weights is not installed.
         SpecError: a name that is in neither table, or a row that is not downloaded.
         FetchError: no permission, no such revision, or no connection.
     """
@@ -37,7 +38,7 @@ def fetch_all(
     check_rows(rows, revision=revision, from_file=from_file)
     for row in rows:
         if _is_converted(row):
-            _convert(row, say)
+            _convert(row, revision, say)
             continue
         wanted = row if revision is None else row.model_copy(update={"revision": revision})
         folder = _fetch(wanted, from_file=from_file, endpoint=endpoint, say=say)
@@ -57,9 +58,16 @@ def _is_converted(row: ModelSpec | DatasetSpec) -> TypeGuard[ModelSpec]:
     return package_folder(row) is not None
 
 
-def _convert(row: ModelSpec, say: Callable[[str], None]) -> None:
+def _convert(row: ModelSpec, revision: str | None, say: Callable[[str], None]) -> None:
     from emobench.models.locate import locate
 
+    if revision is not None:
+        assert row.packaged is not None
+        raise SpecError(
+            f"--revision {revision} of model {row.id!r}",
+            why=f"its weights come with the package {row.packaged.package!r}, which is installed",
+            fix="leave the option out",
+        )
     found = locate(row, progress=say)
     say(f"{row.id}: {found.revision} is in {found.path}")
 

@@ -23,8 +23,8 @@ from emobench.progress import STDERR
 
 
 def shared_folder(told: Told) -> Path | None:
-    """The run's own folder, where this machine has it too; its name is of no other run."""
-    return told.home if told.home is not None and (told.home / FILE_NAME).exists() else None
+    """The run's own folder, where this machine has it too and may look into it; its name is of no other run."""
+    return told.home if told.home is not None and os.path.exists(told.home / FILE_NAME) else None
 
 
 class Child:

@@ -16,6 +16,7 @@ from emobench.executors.jobs import OUTPUTS, Job, outputs
 from emobench.executors.verdicts import Verdict, last_words, without_record
 from emobench.outcomes import Status, metric
 from emobench.reports.tables import Skip
+from emobench.run_folder import forget_checkpoints
 from emobench.run_place import plain_node_id
 from emobench.skips import refuse_or_skip, slow_asked_for
 
@@ -76,6 +77,9 @@ class Delivery:
             mine = [line for line in lines if line.id == case and line.node in ("", plain_node_id(item))]
             events = {line.event for line in mine}
             told = reports.get(plain_node_id(item), [])
+            for line in mine:
+                if line.event == "finished" and line.key and line.status != Status.INTERRUPTED.value:
+                    forget_checkpoints(self.session.folder, line.key)
             if _is_whole(told):
                 self._take_skip(told)
                 self._deliver(item, told)

@@ -19,6 +19,7 @@ from emobench.errors import NotOnMachineError
 from emobench.executors.isolated import End, Ending, ending_from_json, run_process
 from emobench.executors.packing import pack
 from emobench.files import write_bytes
+from emobench.run_folder import CHECKPOINTS, ORIGINALS
 
 ENDING = "ending.json"
 CHILD_PLUGIN = "emobench.executors.child"
@@ -154,7 +155,8 @@ def run_and_pack(job: Mapping[str, Any]) -> bytes:
     """On another machine: run a job (:func:`job_to_json`) in a temporary folder and return what it left."""
     with tempfile.TemporaryDirectory(prefix="emobench-case-") as folder:
         run_job(job_from_json(job), Path(folder))
-        return pack(Path(folder))
+        # Trained originals and checkpoints serve other cases of the same folder only.
+        return pack(Path(folder), without=(ORIGINALS, CHECKPOINTS))
 
 
 def job_to_json(job: Job) -> dict[str, Any]:

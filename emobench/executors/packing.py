@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from emobench.errors import BrokenFileError
@@ -18,11 +19,16 @@ _DIGEST = 32
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 
 
-def pack(folder: Path) -> bytes:
-    """All files of a folder as one zip archive behind its SHA-256; equal files give equal bytes."""
+def pack(folder: Path, *, without: Collection[str] = ()) -> bytes:
+    """All files of a folder as one zip archive behind its SHA-256; equal files give equal bytes.
+
+    ``without`` names folders directly in it that are left out.
+    """
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+            if path.relative_to(folder).parts[0] in without:
+                continue
             # The time of an entry would differ at every packing.
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _EARLIEST)
             entry.compress_type = zipfile.ZIP_DEFLATED

@@ -179,6 +179,10 @@ def test_weights_of_a_package_are_made_ready(hub: HubStandIn, tmp_path: Path, mo
         packaged = row.packaged.model_copy(update={"module": module})
         monkeypatch.setattr(Place, "models", {row.id: row.model_copy(update={"packaged": packaged})})
         monkeypatch.syspath_prepend(tmp_path)
+        if not expected:
+            code, _, errors = fetch(hub, row.id, "--revision", "v2")
+            assert code == 2
+            assert "--revision v2 of model 'gemma-3-270m-q4'; its weights come with the package" in errors
         folder = converted_folder(row)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONVERTED_FILE).touch()

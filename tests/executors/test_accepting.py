@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from emobench import __version__
+from emobench.executors import jobs
 from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import ENDING, Job, job_from_json, job_to_json, outputs, take_told
 from emobench.executors.jobs import environment as environment_of
 from emobench.executors.manifest import Manifest, Planned
-from emobench.executors.packing import pack
+from emobench.executors.packing import pack, unpack
 from emobench.executors.remote import accepted
 from emobench.files import write_bytes
 from emobench.outcomes import Status
@@ -112,6 +113,21 @@ def test_a_job_travels_as_plain_values() -> None:
     """A job read back from its plain values is the same job."""
     for job in (JOB, replace(JOB, lease={"cores": [0], "threads": 1}, generation=3, elsewhere=True)):
         assert job_from_json(job_to_json(job)) == job
+
+
+def test_what_serves_other_cases_of_a_folder_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two shrink cases train the same original: sent twice, the second job's results would be refused for it."""
+
+    def run(job: Job, folder: Path) -> None:
+        for name in ("originals/k/facts.json", "checkpoints/k/seed0/checkpoint-1/weights", "outputs/a/stdout.txt"):
+            (folder / name).parent.mkdir(parents=True)
+            (folder / name).touch()
+
+    monkeypatch.setattr(jobs, "run_job", run)
+    unpack(jobs.run_and_pack(job_to_json(JOB)), tmp_path, source="a job")
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == [
+        "outputs/a/stdout.txt"
+    ]
 
 
 def test_a_process_is_told_once(tmp_path: Path) -> None:

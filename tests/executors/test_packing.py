@@ -40,6 +40,13 @@ def test_what_was_packed_comes_back(tmp_path_factory: pytest.TempPathFactory, fi
     assert content(target) == files
 
 
+def test_folders_are_left_out(tmp_path: Path) -> None:
+    """Those that are named, and no others of that name deeper down."""
+    fill(tmp_path, {"checkpoints/k/weights": b"w", "a/checkpoints": b"x", "b": b"y"})
+    unpack(pack(tmp_path, without=("checkpoints",)), tmp_path / "new", source="a job")
+    assert content(tmp_path / "new") == {"a/checkpoints": b"x", "b": b"y"}
+
+
 @given(st.data())
 def test_a_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Bytes cut or changed anywhere are refused, and nothing is written."""

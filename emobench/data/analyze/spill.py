@@ -125,6 +125,8 @@ class _Appended:
 
     def read_at(self, offset: int, size: int) -> bytes:
         """A seek would read a whole buffer anew each time."""
+        if self._stream.closed:
+            raise ValueError("a shelf that is closed holds nothing")
         if self._descriptor is None:
             self._descriptor = self._stream.fileno()  # which puts it on the disk
             self._stream.flush()

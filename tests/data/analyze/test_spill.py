@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emobench.data.analyze.spill import Marks, Partitions, Shelf
+from emobench.data.analyze.spill import Column, Marks, Partitions, Shelf
 
 KIND = np.dtype([("key", "<u8"), ("number", "<u4")])
 
@@ -75,6 +76,24 @@ def test_strings_come_back_by_number(chunks: list[list[bytes]], held_bytes: int)
     assert len(shelf) == len(flat)
     assert [shelf[index] for index in reversed(range(len(flat)))] == flat[::-1]
     shelf.close()
+
+
+@pytest.mark.parametrize("pread", [True, False])
+def test_a_shelf_is_written_then_read_then_closed(monkeypatch: pytest.MonkeyPatch, pread: bool) -> None:
+    """Also where the system has no ``pread``; the other orders are refused and give no other file's bytes."""
+    if not pread:
+        monkeypatch.delattr(os, "pread", raising=False)
+    shelf, column = Shelf(), Column()
+    shelf.add(b"abc", np.array([1, 0, 2], np.int64))
+    column.add(np.array([7, 2**32 - 1, 0], np.uint32))
+    assert [shelf[2], shelf[1], shelf[0], shelf[2]] == [b"bc", b"", b"a", b"bc"]
+    assert [column[1], column[0], column[2]] == [2**32 - 1, 7, 0]
+    for store, item in ((shelf, (b"d", np.array([1]))), (column, (np.array([1], np.uint32),))):
+        with pytest.raises(ValueError, match="that is read takes nothing more"):
+            store.add(*item)  # type: ignore[attr-defined]  # either
+        store.close()
+        with pytest.raises(ValueError, match="that is closed holds nothing"):
+            store[0]
 
 
 @settings(max_examples=40, deadline=None)
