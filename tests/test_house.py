@@ -57,6 +57,7 @@ LAYERS = {
         "one_rank",
         "parents",
         "rank_processes",
+        "garbage",
         "gating",
         "preflighting",
         "dashboard",
