@@ -21,8 +21,8 @@ _SMOKE = Profile(
     latency_cap_seconds=1.0,
     latency_rounds=10,
     spread_limit=None,
-    new_tokens=8,
-    prompt_tokens=32,
+    new_tokens=4,
+    prompt_tokens=16,
 )
 """Seconds a case: proves the path and says nothing about quality."""
 
