@@ -207,6 +207,7 @@ def test_pytest_and_the_command_line_agree(
     assert after.output.splitlines()[-1] in str(result.stdout)
 
 
+@pytest.mark.slow
 def test_the_failing_tests_are_the_failing_decisions(blessed: pytest.Pytester) -> None:
     """What failed inside the tests is what the saved run gives: the one and the other see the same numbers."""
     result = run(blessed, {"seed": 1, "1": {"lost": 60}, "2": {"lost": 25}, "4": {"slower": 1.08}}, *GATES)
@@ -219,6 +220,7 @@ def test_the_failing_tests_are_the_failing_decisions(blessed: pytest.Pytester) -
     assert worse
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [("-k", "timed"), ("-m", "inference"), ("test_suite.py::test_timed",)])
 def test_what_was_deselected_is_not_missing(blessed: pytest.Pytester, option: tuple[str, ...]) -> None:
     """Cases left out by ``-k``, ``-m`` or a node id are neither gated nor incomplete, afterwards as little as then."""

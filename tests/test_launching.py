@@ -346,6 +346,7 @@ def test_what_a_machine_cannot_do_is_said_before_anything_starts() -> None:
         launching.check_machine(many.launch, many)
 
 
+@pytest.mark.slow
 def test_accelerates_launcher_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
     """A case that is killed leaves no launcher, and so no ranks of it, that go on training."""
     if sys.platform != "linux":

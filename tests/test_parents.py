@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux' ker
 ENDS = "import os, time\nfrom emobench.parents import end_with_parent\n"
 
 
+@pytest.mark.slow
 def test_a_process_ends_with_its_parent() -> None:
     """SIGKILL of the parent ends the child, which could not have been told by anything else."""
     child = ENDS + "end_with_parent(os.getppid())\nprint('ready', flush=True)\ntime.sleep(99)"

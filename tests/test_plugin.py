@@ -85,6 +85,7 @@ def test_every_run_is_saved_with_its_record(suite: pytest.Pytester) -> None:
     assert content(suite)["emobench"]["manifest"] == ["inference[all-minilm-l6-v2-fp32-cpu-b1]"]
 
 
+@pytest.mark.slow
 def test_imports_are_kept_out_of_collections_while_cases_run(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +127,7 @@ def test_a_second_run_compares_with_the_first(suite: pytest.Pytester) -> None:
     assert compare.stdout.count("test_good") == 2
 
 
+@pytest.mark.slow
 def test_comparing_with_nothing_saved_is_no_crash(suite: pytest.Pytester) -> None:
     """A first ``--benchmark-compare`` warns and runs, though warnings are errors."""
     result = run(suite, GOOD, "--benchmark-compare")
@@ -133,6 +135,7 @@ def test_comparing_with_nothing_saved_is_no_crash(suite: pytest.Pytester) -> Non
     assert saved(suite)
 
 
+@pytest.mark.slow
 def test_a_broken_case_leaves_a_record_and_the_run_goes_on(suite: pytest.Pytester) -> None:
     """An exception inside the timed call: FAILED, a record that says so and holds no time, and the next case runs."""
     body = (
@@ -152,6 +155,7 @@ def test_bad(case, model, precision, device, batch_size):
     assert record["reasons"] == ["ZeroDivisionError: division by zero"]
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_is_a_result(suite: pytest.Pytester) -> None:
     """Out of memory, in the timed call or before it: skipped, recorded as does_not_fit, and the run goes on."""
     body = (
@@ -209,6 +213,7 @@ def test_loss(case, model, precision, device, batch_size):
     assert content(suite)["benchmarks"] == []
 
 
+@pytest.mark.slow
 def test_an_assertion_after_the_timed_call_keeps_the_row(suite: pytest.Pytester) -> None:
     """A check that fails after the measurement leaves the measured row, with status failed."""
     body = GOOD.replace("test_good", "test_check") + "    assert 1 == 2\n"
@@ -280,6 +285,7 @@ def test_absent(case, model, precision, device, batch_size):
     assert not saved(suite)
 
 
+@pytest.mark.slow
 def test_slow_cases_are_left_out_unless_asked_for(suite: pytest.Pytester) -> None:
     """A slow case is skipped with the way to run it; ``--emo-slow`` and ``-m slow`` run it."""
     body = """
@@ -304,6 +310,7 @@ def test_a_parameter_called_case_is_left_alone(suite: pytest.Pytester) -> None:
     suite.runpytest_inprocess("-p", "no:xdist").assert_outcomes(passed=2)
 
 
+@pytest.mark.slow
 def test_a_failed_save_fails_the_session(suite: pytest.Pytester) -> None:
     """A run that cannot be saved is said so, and the exit code is not 0; the journal has the record."""
     suite.path.joinpath("results").mkdir()

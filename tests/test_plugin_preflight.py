@@ -90,6 +90,7 @@ def test_warnings_are_in_the_record_and_in_the_summary(suite: pytest.Pytester) -
     assert "warn, imbalance, 1 case: class 'billing' of tickets has" in text
 
 
+@pytest.mark.slow
 def test_a_case_without_findings_says_nothing(suite: pytest.Pytester) -> None:
     """A latency case with room to spare has an empty list, and the summary no lines of checks."""
     result = run(suite, TIMED)
@@ -98,6 +99,7 @@ def test_a_case_without_findings_says_nothing(suite: pytest.Pytester) -> None:
     assert "checked before each case" not in result.stdout.str()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switch", ["option", "file"])
 def test_one_switch_silences_a_check(suite: pytest.Pytester, switch: str) -> None:
     """By the option or by the file, a silenced check is neither asked nor told."""
@@ -133,6 +135,7 @@ def test_what_will_not_fit_is_a_result_before_anything_is_loaded(
     assert "accuracy" not in record["metrics"]
 
 
+@pytest.mark.slow
 def test_the_memory_check_can_be_silenced(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever knows better runs the case all the same."""
     monkeypatch.setattr(emobench.preflighting, "free_memory_bytes", lambda kind: 1_000_000)

@@ -26,6 +26,7 @@ def records(suite: pytest.Pytester) -> list[dict[str, Any]]:  # noqa: F811
     return [row["extra_info"]["emobench"] for row in content(suite)["benchmarks"]]
 
 
+@pytest.mark.slow
 def test_a_disturbed_case_is_measured_again(suite: pytest.Pytester) -> None:  # noqa: F811
     """One disturbed attempt and a clean one: the case passes once, its row is the clean one, the record tells both."""
     body = DISTURBED.format(reasons=[["a foreign process"], []]) + GOOD
@@ -38,6 +39,7 @@ def test_a_disturbed_case_is_measured_again(suite: pytest.Pytester) -> None:  # 
     assert str(result.stdout).count("test_good[") == 1
 
 
+@pytest.mark.slow
 def test_a_discarded_attempt_is_in_no_file(suite: pytest.Pytester) -> None:  # noqa: F811
     """pytest-benchmark's own file of a run with a rerun holds the attempt that counts, and is written."""
     body = DISTURBED.format(reasons=[["a foreign process"], []]) + GOOD
@@ -72,6 +74,7 @@ def test_measured(case, model, precision, device, batch_size):
 """
 
 
+@pytest.mark.slow
 def test_training_and_whole_passes_are_judged_too(suite: pytest.Pytester) -> None:  # noqa: F811
     """What ``measure`` times, a round a seed, is measured again where disturbed, and the record keeps the counters."""
     body = DISTURBED.format(reasons=[["a foreign process"], []]) + MEASURED
@@ -142,6 +145,7 @@ def test_targets_and_prices_are_shown(suite: pytest.Pytester) -> None:  # noqa: 
     assert record["details"]["targets"]["accuracy"] == {"target": 0.7, "value": 0.75, "met": True}
 
 
+@pytest.mark.slow
 def test_the_largest_batch_that_fitted_is_named(suite: pytest.Pytester) -> None:  # noqa: F811
     """A batch that does not fit tells how far one can go: the largest of the otherwise equal cases that ran."""
     body = """

@@ -125,6 +125,7 @@ def test_a_killed_session_is_gone_on_with(suite: pytest.Pytester) -> None:
     assert {size: status for size, (status, _) in values(saved(suite)[-1]).items()} == {1: "ok", 2: "ok", 3: "ok"}
 
 
+@pytest.mark.slow
 def test_an_interrupt_before_the_first_case_is_no_broken_run(suite: pytest.Pytester) -> None:
     """Finding out what the machine is takes a second: SIGTERM then leaves no run that does not say what it is."""
     suite.makeconftest(
@@ -175,6 +176,7 @@ def test_a_loop_that_resumes_may_begin_with_nothing(suite: pytest.Pytester, begu
     assert "resume" not in saved(suite)[-1].settings
 
 
+@pytest.mark.slow
 def test_a_run_that_was_made_up_for_is_left_behind(suite: pytest.Pytester) -> None:
     """An unfinished run counts no more where a later one finished all of its cases; one at other sizes did not."""
     storage = suite.path / "results"

@@ -66,6 +66,7 @@ def test_every_row_that_is_left_is_held_out() -> None:
     assert shrinking.held_out_rows(spec(profile="full")) is None
 
 
+@pytest.mark.slow
 def test_a_test_size_given_by_hand_stays() -> None:
     """``--emo-set test=50`` is 50 rows; the profile's own size becomes all rows that are left."""
 
@@ -155,6 +156,7 @@ def test_int8_that_changes_the_answers_is_an_error(tmp_path: Path) -> None:
         comparison._check_answers(case, predictions([1] * 10), moved, quantized=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prune-structured", "prune-magnitude", "distill"])
 def test_a_whole_case(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Original trained once, shrunk, measured alone and compared: sizes, answers of both, and notes are in the case."""

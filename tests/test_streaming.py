@@ -113,6 +113,7 @@ def case_name(label: int) -> str:
     return ("negative", "positive")[label]
 
 
+@pytest.mark.slow
 def test_a_ready_classifier_is_evaluated_on_every_row_in_the_data_sets_classes(tmp_path: Path, benchmark: Any) -> None:
     """Nothing is trained, no row is left out, and classes in another order are matched by name."""
     saved = tmp_path / "model"

@@ -71,6 +71,7 @@ def test_a_loss_of_two_points_is_found() -> None:
     assert worse(plan_for(ids, "accuracy", 0.01), base, new).mean() >= 0.95
 
 
+@pytest.mark.slow
 def test_a_slowdown_of_ten_percent_is_found() -> None:
     """10 % slower on 30 rounds that vary by 3 %, runs by 1 %, limit 5 %, 20 comparisons: 95 % of 200."""
     ids, base, new = timed(REPEATS, slowdown=0.10, seed=22)
@@ -99,6 +100,7 @@ def test_one_by_one_is_all_at_once() -> None:
     assert len({item.outcome for item in together}) > 1
 
 
+@pytest.mark.slow
 def test_close_calls_are_resampled() -> None:
     """Beyond the limit and close to zero the interval is a bootstrap's, with the same seed each time; nowhere else."""
     ids, base, new = timed(60, slowdown=0.06, seed=8)

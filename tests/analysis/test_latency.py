@@ -46,6 +46,7 @@ def test_ignoring_correlation_would_fail() -> None:
     assert np.mean(naive) > 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "run_spread"), [("auto", 0.0), ("bootstrap", 0.0), ("auto", 0.01)])
 def test_level_of_200_single_comparisons(method: str, run_spread: float) -> None:
     """200 A/A comparisons of 30 rounds (CV 3 %, correlation 0.3, runs apart by what is assumed): at most 5 % and noise,

@@ -45,6 +45,7 @@ def test_closed_form_and_bootstrap_agree(metric: str) -> None:
     assert closed.method != drawn.method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["f1_macro", "f1_binary"])
 @pytest.mark.parametrize("method", ["closed_form", "auto"])
 def test_f1_interval_covers(metric: str, method: str) -> None:

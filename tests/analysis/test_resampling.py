@@ -43,6 +43,7 @@ def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
     return labels, predicted, classes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORES)
 @given(case=predictions())
 @settings(max_examples=40)
@@ -70,6 +71,7 @@ def test_influence_is_the_effect_of_weighting_an_example(name: str) -> None:
         assert found[row] / 60 == pytest.approx(float(after - before) / 1e-5, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["f1_macro", "accuracy"])
 def test_drawing_kinds_is_drawing_examples(name: str) -> None:
     """Mean and spread of scores over resampled kinds are those of scikit-learn on resampled examples."""

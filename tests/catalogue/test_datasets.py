@@ -41,6 +41,7 @@ def test_sst2_is_never_tested_on_hidden_labels() -> None:
     assert DATASETS["sst2"].files == {"train": "data/train-*.parquet", "test": "data/validation-*.parquet"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rows"), [("imdb-train", 25_000), ("rotten_tomatoes-train", 8_530)])
 def test_packaged_rows_are_what_the_row_says(name: str, rows: int) -> None:
     """The packaged file has the columns, the source and the labels the row names, in the number the row states."""

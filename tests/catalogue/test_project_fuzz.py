@@ -266,6 +266,7 @@ def test_any_override_is_taken_or_an_error(pairs: list[str]) -> None:
             assert 0 <= value <= LARGEST
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.one_of(st.sampled_from(["accuracy", "train_seconds", "cuda"]), keys), values, max_size=4))
 def test_any_targets_prices_and_gates_are_taken_or_an_error(table: dict[str, Any]) -> None:
     """The tables that others check are checked without any other exception too."""

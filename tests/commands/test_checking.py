@@ -94,6 +94,7 @@ def test_a_matrix_is_checked_from_end_to_end(project: Path) -> None:
     assert {item["case"] for item in content["findings"]} <= {*content["cases"], *content["skipped"]}
 
 
+@pytest.mark.slow
 def test_nothing_to_stop_is_exit_code_0(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Warnings alone do not fail a check, and a silenced check is not among them."""
     arguments = ["-k", "finetune and minilm and tickets and lora and fp32 and cpu", "--set", "batch_size=8"]
@@ -130,6 +131,7 @@ def test_the_cases_are_those_that_pytest_collects(project: Path) -> None:
     assert found.storage == project / "results"
 
 
+@pytest.mark.slow
 def test_a_selection_that_cannot_be_read_is_an_error(project: Path) -> None:
     """What pytest refuses is one error that says what it said."""
     with pytest.raises(SpecError, match=r"pytest could not collect the cases of .*benchmarks; .*and and"):

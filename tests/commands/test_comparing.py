@@ -68,6 +68,7 @@ def test_markdown_is_grouped_too(project: Path) -> None:
     assert len(rows) == plain.count("\n| ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["text", "markdown", "csv", "json"])
 @pytest.mark.parametrize("verb", ["compare", "gate"])
 def test_every_form_can_be_written(project: Path, form: str, verb: str) -> None:
@@ -117,6 +118,7 @@ def test_a_limit_that_gates_nothing_is_said(project: Path) -> None:
     assert "no case is gated by: energy_joules_per_sample (5%)" in found.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -117,6 +117,7 @@ def tiny(folder: Path, names: tuple[str, ...]) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_saved_model_scores_as_scikit_learn_says(checkpoints: Path) -> None:
     """Every printed figure of a saved model is that of transformers' own predictions under scikit-learn."""
     expected = by_transformers(checkpoints / "whole")
@@ -343,6 +344,7 @@ def test_what_is_no_ready_classifier_is_refused(tmp_path: Path, changes: dict[st
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -270,6 +270,7 @@ def test_another_place_to_write(machine: Path) -> None:
     assert "--output plans; settings are one .toml file; name plans/emobench.toml" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

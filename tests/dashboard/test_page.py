@@ -98,6 +98,7 @@ def test_a_table_sorts_by_numbers_and_shows_texts(shelf: Shelf) -> None:
     assert [row[-1] for row in grid.cells] == [case_id(0, scored=True), case_id(2, scored=True)]
 
 
+@pytest.mark.slow
 def test_one_case_shows_its_metrics_curves_and_errors(shelf: Shelf) -> None:
     """A trained case has a curve and errors; a timed one has neither."""
     key = keys(shelf)["0001"]
@@ -245,6 +246,7 @@ def test_the_server_answers_with_a_policy_and_no_foreign_font(shelf: Shelf, monk
     assert [answer.status_code for answer in refused] == [404, 404, 404]
 
 
+@pytest.mark.slow
 def test_the_dashboard_imports_no_torch() -> None:
     """Reading and showing results needs neither torch nor, before it is shown, Gradio."""
     script = (

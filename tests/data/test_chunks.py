@@ -48,6 +48,7 @@ def joined(parts: list[Table]) -> tuple[list[object], list[object], list[int]]:
     return texts, labels, [number for part in parts for number in part.row_numbers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 @given(rows=ROWS, size=st.integers(1, 30))
 def test_parts_are_the_whole(

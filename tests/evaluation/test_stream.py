@@ -102,6 +102,7 @@ def test_every_row_once_and_in_order(lengths: list[int], window_rows: int, budge
         assert values[item.name] == pytest.approx(item.value, abs=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(entropy=st.integers(0, 1000), window_rows=st.integers(5, 80), budget=st.integers(20, 2000))
 def test_answers_are_those_of_predict(entropy: int, window_rows: int, budget: int) -> None:

@@ -29,6 +29,7 @@ def fill(folder: Path, files: dict[str, bytes]) -> Path:
 NAMES = st.sampled_from(["journal-a.jsonl", "outputs/a/stdout.txt", "predictions/x.parquet", "b", "c/d/e"])
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, st.binary(max_size=200)))
 def test_what_was_packed_comes_back(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
     """Every file is there again with its content, and the same files give the same bytes."""

@@ -73,6 +73,7 @@ def test_a_large_elementwise_chain_is_memory_bound(tmp_path: Path) -> None:
     assert "memory_timeline" not in found.artifacts
 
 
+@pytest.mark.slow
 def test_a_slow_loader_is_input_bound(tmp_path: Path) -> None:
     """An iterator that sleeps, inside a ``data`` range, before a small model."""
     model, rows = small_model(), torch.randn(8, 32)
@@ -122,6 +123,7 @@ def test_torchs_own_loader_is_recognized(tmp_path: Path) -> None:
     assert next(item for item in found.trace.profile if item.name in ("aten::stack", "aten::cat")).seconds == 0
 
 
+@pytest.mark.slow
 def test_a_thousand_tiny_operators_are_overhead_bound(tmp_path: Path) -> None:
     """Additions of eight numbers."""
     x = torch.ones(8)

@@ -16,6 +16,7 @@ from tests.models.models_under_test import FULL, HEAD, LORA, MINILM, NAMES, text
 ATTENTION_ONLY = MethodSpec(id="lora", rank=4, alpha=8, targets=("attention",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [HEAD, FULL, LORA, ATTENTION_ONLY], ids=["head", "full", "lora", "lora-attention"])
 @pytest.mark.parametrize("model_id", sorted(MODELS))
 def test_trainable_counts_of_every_row(model_id: str, method: MethodSpec) -> None:

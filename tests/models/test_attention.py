@@ -30,6 +30,7 @@ def two_layer_model(model_id: str, implementation: str) -> PreTrainedModel:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize(
     "model_id", ["all-minilm-l6-v2", "roberta-base", "distilbert-base", "tinyllama-1.1b", "gemma-2-2b"]

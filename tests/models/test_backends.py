@@ -144,6 +144,7 @@ def test_facts_of_a_session(tiny: LoadedModel, no_export: list[Path]) -> None:
         json.dumps(facts, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_random_weights_are_never_cached(tiny: LoadedModel, no_export: list[Path], tmp_path: Path) -> None:
     """An export of drawn weights, of trained ones, or with keep=False goes to a temporary folder that close removes."""
     cases = (
@@ -208,6 +209,7 @@ def test_the_key_follows_what_decides_the_file(tiny: LoadedModel) -> None:
     assert onnx_export.export_key(tiny) == key
 
 
+@pytest.mark.slow
 def test_a_changed_weight_is_found(tiny: LoadedModel, no_export: list[Path]) -> None:
     """A weight that moves after the export changes the logits beyond the tolerance, and the text says by how much."""
     with changed(tiny, 0.01), pytest.raises(ChangedAnswersError, match="largest logit difference is 0") as error:
@@ -317,6 +319,7 @@ def no_inductor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "COMPILER", "eager")
 
 
+@pytest.mark.slow
 def test_a_graph_break_is_counted(tiny: LoadedModel, no_inductor: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose forward breaks the graph once has one break in its facts, with the reason, and a note."""
     forward = type(tiny.model).forward

@@ -146,6 +146,7 @@ def test_a_ready_head_is_kept_and_noted(tmp_path: Path) -> None:
     assert other.model.score.weight.shape == (3, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model_id", sorted(MODELS))
 def test_random_weights_of_every_row(model_id: str) -> None:
     """Two-layer copies of every row build without a file, run, and follow their seed."""

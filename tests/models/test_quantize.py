@@ -55,6 +55,7 @@ def test_what_the_modules_became(precision: Precision, expected: dict[str, Any],
     assert loaded.parameters == 22_713_986
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "bits"), [("int8", 8), ("int8-bnb", 8), ("nf4", 4)])
 def test_bytes_are_those_of_the_tensors(precision: Precision, bits: int) -> None:
     """Quantized bytes are the bits promised plus scales below 4 %, and the meta device foretells the parameters'."""

@@ -80,6 +80,7 @@ def test_planted_fault_head_not_saved(tmp_path: Path) -> None:
     assert not torch.equal(logits(reload_classifier(tmp_path)), logits(loaded))
 
 
+@pytest.mark.slow
 def test_planted_fault_head_missing_from_a_whole_model(tmp_path: Path) -> None:
     """A whole model without its classifier is refused rather than given a freshly drawn one."""
     save_model(trained(FULL), None, tmp_path)
@@ -139,6 +140,7 @@ def test_an_adapter_needs_its_base(tmp_path: Path) -> None:
         reload_classifier(tmp_path)
 
 
+@pytest.mark.slow
 def test_another_precision_is_near(tmp_path: Path) -> None:
     """Asked for another precision, a saved model is cast: the dtype changes and the logits by little."""
     for method in (FULL, LORA):

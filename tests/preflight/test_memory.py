@@ -112,6 +112,7 @@ def test_full_fine_tuning_is_offered_adapters() -> None:
     assert not offered[0].safe
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     model=st.sampled_from(["all-minilm-l6-v2", "gemma-3-270m"]),
@@ -150,6 +151,7 @@ def test_an_architecture_nobody_counted_is_a_note() -> None:
     assert "not known beforehand" in found.problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.33, 0.66, 0.99, 1.5])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_the_largest_batch_is_the_last_that_fits(share: float, method: str) -> None:

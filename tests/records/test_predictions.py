@@ -108,6 +108,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, labels: list[int], names: 
     assert not path.exists()
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 30), cut=st.integers(1, 30), entropy=st.integers(0, 2**32 - 1))
 def test_a_streamed_file_reads_as_a_whole_one(
     tmp_path_factory: pytest.TempPathFactory, n: int, cut: int, entropy: int

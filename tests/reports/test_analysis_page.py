@@ -116,6 +116,7 @@ def made(name: str = "reviews.csv") -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_what_data_holds_is_text(name: str) -> None:
     """No name becomes an element, an attribute or a script: the page has the elements of one with innocent names."""

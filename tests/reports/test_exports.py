@@ -307,6 +307,7 @@ def test_a_run_without_an_ok_case_is_not_exported(tmp_path: Path) -> None:
         export_run(a_run(FAILED), "bencher", tmp_path / "x")
 
 
+@pytest.mark.slow
 def test_a_tool_that_fails_is_quoted() -> None:
     """The error names the tool and the exception that ended it."""
     with pytest.raises(UnsupportedError, match=r"trackio could not be written; its package ended with 1: KeyError"):

@@ -185,6 +185,7 @@ def test_series_differ_in_grey() -> None:
     assert len(set(map(str, LINES))) == len(LINES)
 
 
+@pytest.mark.slow
 def test_a_picture_is_png_of_at_least_150_dpi_and_the_same_each_time() -> None:
     """The bytes are a PNG of the figure's size at 200 dots an inch, without time or version in it."""
     from PIL import Image
@@ -206,6 +207,7 @@ def test_the_users_settings_are_left_alone_and_ignored() -> None:
         assert matplotlib.rcParams["font.size"] == 3
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_loaded() -> None:
     """No picture touches pyplot's global state, and importing the pages does not load matplotlib."""
     script = (

@@ -170,6 +170,7 @@ def test_csv_and_json_hold_the_figures() -> None:
     assert content["quantities"]["spread"]["better"] == "lower"
 
 
+@pytest.mark.slow
 def test_the_files_of_sweeps() -> None:
     """Two pictures and two tables, all with content; without a sweep there is no file."""
     shown = sweeps(SOURCES)

@@ -147,6 +147,7 @@ def secret_runs() -> dict[str, object]:
     return {"1": a_run([record, trained("m", "d", "full")], **fields)}
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens, users in addresses and paths, the host's name, what else a run's info holds: in no form of a report."""
     drawn: list[str] = []

@@ -127,6 +127,7 @@ def test_a_group_of_one_has_the_losses_of_no_group(group: None, wrapper: str, sh
         torch.testing.assert_close(distributed.own_part(ours), theirs, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_comes_back_to_every_piece(group: None, tmp_path: Path) -> None:
     """Sharded weights of the best epoch are kept and put back piece by piece, under the rank's own name."""
     model = tiny_model()

@@ -63,6 +63,7 @@ def plan(**changes: object) -> FitPlan:
     return FitPlan(**values)  # type: ignore[arg-type]  # a test's shorthand
 
 
+@pytest.mark.slow
 def test_resume_gives_the_same_loss_curve(tmp_path: Path) -> None:
     """Stopped in mid-epoch and resumed, a run has the losses and the weights of one that was never stopped."""
     whole_model, model = tiny_model(), tiny_model()
@@ -89,6 +90,7 @@ def test_resume_never_uses_a_half_written_checkpoint(tmp_path: Path) -> None:
         fit(tiny_model(), tiny_data(), plan(folder=tmp_path, resume=True))
 
 
+@pytest.mark.slow
 def test_a_split_step_is_the_same_step(tmp_path: Path) -> None:
     """Cut into parts by the token budget, every step has the loss it has whole (no dropout, float64-free tolerance)."""
     whole = fit(tiny_model(0.0), tiny_data(), plan())

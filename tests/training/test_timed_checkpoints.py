@@ -16,6 +16,7 @@ from emobench.training.timed_checkpoints import LARGEST_SHARE, TimedCheckpoints
 from tests.training.test_fit import plan, tiny_data, tiny_model
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_where_the_clock_left_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left after 17 steps and gone on with: the losses and weights of a training that was never left."""
     monkeypatch.setattr(timed_checkpoints, "LARGEST_SHARE", float("inf"))

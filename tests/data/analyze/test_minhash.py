@@ -65,6 +65,7 @@ def test_shingle_sets_are_those_of_a_slow_reading() -> None:
             assert jaccard(sets[at], sets[other]) == pytest.approx(slow_jaccard(first, second), abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [12, 60, 400])
 @pytest.mark.parametrize("similarity", [0.2, 0.5, 0.8])
 def test_the_estimate_is_unbiased_and_within_its_bound(size: int, similarity: float) -> None:
@@ -105,6 +106,7 @@ def test_empty_bins_are_filled_as_a_slow_reading_fills_them() -> None:
     assert not signed([sets[0], np.empty(0, np.uint32)])[1].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", [0.3, 0.5, 0.63, 0.8])
 def test_pairs_meet_as_often_as_stated(similarity: float) -> None:
     """The share of 500 pairs that share a key is the formula's within 4 standard errors and rounding of the sets."""
