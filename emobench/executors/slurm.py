@@ -50,12 +50,17 @@ class SlurmExecutor:
         try:
             for alike in _alike(jobs):
                 submitted |= self._submit(submitit, {index: jobs[index] for index in alike})
+            seen: dict[int, float] = {}
             while submitted:
-                ended = [index for index, handle in submitted.items() if handle.done()]
-                for index in ended:
+                for index, handle in submitted.items():
+                    if index not in seen and handle.done():
+                        seen[index] = time.monotonic()
+                ready = [index for index in seen if self._is_settled(submitted[index], jobs[index], seen[index])]
+                for index in ready:
+                    del seen[index]
                     yield jobs[index], self._answer(submitted.pop(index), self._result(jobs[index]))
-                if submitted and not ended:
-                    time.sleep(self.seconds_between_looks)
+                if submitted and not ready:
+                    time.sleep(min(self.seconds_between_looks, 1.0) if seen else self.seconds_between_looks)
         finally:
             for handle in submitted.values():
                 handle.cancel()
@@ -88,12 +93,15 @@ class SlurmExecutor:
     def _result(self, job: Job) -> Path:
         return self.folder / "returned" / f"{job.name}.packed"
 
+    def _is_settled(self, handle: Any, job: Job, ended: float) -> bool:
+        """Whether nothing more is to be expected of a job that has ended.
+
+        One that ended well has written its file, which a shared file system may show a little later.
+        """
+        waited = time.monotonic() - ended >= SECONDS_FOR_FILES
+        return waited or self._result(job).exists() or not _ended_well(handle)
+
     def _answer(self, handle: Any, result: Path) -> bytes | Ending:
-        waited = 0.0
-        # A job that ended well has written its file, which a shared file system may show a little later.
-        while not result.exists() and _ended_well(handle) and waited < SECONDS_FOR_FILES:
-            time.sleep(1.0)
-            waited += 1.0
         if result.exists():
             answer = result.read_bytes()
             result.unlink()

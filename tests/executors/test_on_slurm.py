@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ import pytest
 
 from emobench.errors import SpecError, UnsupportedError
 from emobench.executors import slurm
-from emobench.executors.isolated import Ending
+from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import Job
 from emobench.executors.remote import _parameter
 from emobench.executors.slurm import SlurmExecutor
+from emobench.files import write_bytes
 
 SUITE = """
 import os, signal, sys, time
@@ -109,6 +112,33 @@ def test_what_jobs_ask_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert first["slurm_partition"] == "gpu"
     endings = [answer for _, answer in found if isinstance(answer, Ending)]
     assert [ending.detail for ending in endings] == ["Slurm's job 1 ended as COMPLETED: last line"] * 3
+
+
+def test_files_that_never_come_are_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that ended well without a file: the wait is one for all, and one whose file comes late is not lost."""
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    monkeypatch.setattr(slurm, "SECONDS_FOR_FILES", 1.0)
+    executor = SlurmExecutor(folder=tmp_path, seconds_between_looks=0.05)
+    began = time.monotonic()
+
+    class Handle:
+        job_id, state = "1", "COMPLETED"
+
+        def done(self) -> bool:
+            return True
+
+        def stderr(self) -> str:
+            return ""
+
+    monkeypatch.setattr(SlurmExecutor, "_submit", lambda self, submitit, given: {n: Handle() for n in given})
+    late = threading.Timer(0.3, write_bytes, (tmp_path / "returned" / "job7.packed", b"late"))
+    late.start()
+    answers = {job.name: answer for job, answer in executor.run(jobs(8))}
+    late.join()
+    assert time.monotonic() - began < 4.0
+    assert answers.pop("job7") == b"late"
+    assert all(isinstance(answer, Ending) and answer.end is End.LOST for answer in answers.values())
+    assert len(answers) == 7
 
 
 def test_without_slurm_the_error_says_so(tmp_path: Path) -> None:
