@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emobench.artifacts import file_name
 from emobench.case import Case
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def measure_alone(case: Case, loaded: LoadedModel, *, keep: bool = False) -> dic
     from emobench.models.save import save_model
 
     with tempfile.TemporaryDirectory(prefix="emobench-shrink-") as temporary:
-        folder = case.folder / "models" / file_name(case.spec.id) if keep else Path(temporary)
+        folder = case.folder / "models" / case.file_name if keep else Path(temporary)
         if loaded.quantization is not None:
             save_int8(loaded.model, folder)
         else:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emobench import seed_rounds, timing, tracing
+from emobench.artifacts import file_name
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.goals import Goals
 from emobench.devices import autocast_dtype
@@ -99,6 +100,11 @@ class Case:
         self._lock: BaseFileLock | None = None
         self._held_bytes: int | None = None
         """What device (CPU: process) held before the latest model was loaded."""
+
+    @property
+    def file_name(self) -> str:
+        """Name of its files in the run's folder, without what tells them apart."""
+        return file_name(self.spec.id, getattr(self.benchmark, "fullname", ""))
 
     def add(self, metrics: Sequence[Metric], *, seed: int | None = None) -> None:
         """Keep metrics of one seed (the first one where the case has no seeds to tell apart)."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emobench.artifacts import file_name
 from emobench.case import Case
 from emobench.catalogue.datasets import DATASETS
 from emobench.errors import ChangedAnswersError
@@ -139,7 +138,7 @@ def _write_predictions(case: Case, material: Material, found: Mapping[str, Predi
 
     seed = case.spec.seeds[0]
     for name, predictions in found.items():
-        path = case.folder / "predictions" / f"{file_name(case.spec.id)}-{name}-seed{seed}.parquet"
+        path = case.folder / "predictions" / f"{case.file_name}-{name}-seed{seed}.parquet"
         write_predictions(
             path,
             texts_digest=material.fingerprint,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from emobench.artifacts import file_name
 from emobench.catalogue.launches import shards_itself, starter, why_not_launch
 from emobench.errors import UnsupportedError
 from emobench.files import write_bytes
@@ -85,7 +84,7 @@ def train_and_evaluate(case: Case) -> None:
 
     def run(_: None, seed: int) -> None:
         case.progress.note(f"training in {launch.processes} processes")
-        place = f"models/{file_name(case.spec.id)}-seed{seed}"
+        place = f"models/{case.file_name}-seed{seed}"
         saving = case.save_models and launch.wrapper == "ddp"
         found = in_processes(case.spec, material, seed=seed, save_model=case.folder / place if saving else None)
         if saving:

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emobench.artifacts import file_name
 from emobench.catalogue.combinations import is_allowed
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import find_method
@@ -289,7 +288,7 @@ def writing_predictions(case: Case, rows: Rows) -> Iterator[Keep | None]:
         yield None
         return
     seed = case.spec.seeds[0]
-    path = case.folder / "predictions" / f"{file_name(case.spec.id)}-seed{seed}.parquet"
+    path = case.folder / "predictions" / f"{case.file_name}-seed{seed}.parquet"
     digest = rows.stream.fingerprint
     with streamed_predictions(path, texts_digest=digest, seed=seed, class_names=rows.class_names) as append:
         yield lambda window, probabilities: append(window.encoded.labels, probabilities, window.positions.tolist())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from emobench.artifacts import file_name
 from emobench.devices import torch_dtype
 from emobench.errors import BrokenFileError, UnsupportedError
 
@@ -24,7 +23,7 @@ def trace(case: Case, call: Callable[[], object], *, label: str) -> None:
     from emobench.measurement.trace import trace_case
 
     case.progress.note("tracing")
-    place = case.folder / "traces" / file_name(case.spec.id)
+    place = case.folder / "traces" / case.file_name
     dtype = torch_dtype(case.spec.precision)
     try:
         found = trace_case(call, device=case.spec.device, dtype=dtype, folder=place, label=label)

@@ -23,6 +23,8 @@ import emobench.measurement.usage
 import emobench.models.locate
 import emobench.records.store
 import emobench.reports.tables
+from emobench.artifacts import file_name
+from emobench.records.predictions import read_predictions
 
 HEADER = """
 import pytest
@@ -97,6 +99,45 @@ def test_imports_are_kept_out_of_collections_while_cases_run(
     body = GOOD + "\n@one\ndef test_better(case, model, precision, device, batch_size): case.time(lambda: None)\n"
     run(suite, body).assert_outcomes(passed=2)
     assert done == ["freeze", "unfreeze"]
+
+
+TWO_OF_ONE = """
+from types import SimpleNamespace
+import numpy as np
+
+def predict(case, first):
+    case.time(lambda: None)
+    case.encoded = SimpleNamespace(fingerprint="d", class_names=("a", "b"), train=())
+    probabilities = np.array([[first, 1 - first], [0.1, 0.9]])
+    case.predictions.append((0, SimpleNamespace(labels=np.array([0, 1]), probabilities=probabilities)))
+
+@one
+def test_one(case, model, precision, device, batch_size): predict(case, 0.25)
+@one
+def test_other(case, model, precision, device, batch_size): predict(case, 0.75)
+"""
+
+
+def test_two_tests_of_one_case_keep_their_own_files(suite: pytest.Pytester) -> None:
+    """Predictions of one test are not those of another that measures the same case."""
+    run(suite, TWO_OF_ONE).assert_outcomes(passed=2)
+    (folder,) = suite.path.glob("results/runs/*")
+    found = {}
+    for row in content(suite)["benchmarks"]:
+        name = row["extra_info"]["emobench"]["artifacts"]["predictions_seed0"]
+        found[row["name"].partition("[")[0]] = read_predictions(folder / name)["p_a"][0]
+    assert found == {"test_one": pytest.approx(0.25), "test_other": pytest.approx(0.75)}
+
+
+def test_files_of_the_shipped_benchmarks_have_the_case_as_their_name() -> None:
+    """Six digits more tell what another test left, the same ones each time."""
+    case = "finetune[tiny-lora-fp32-cpu]"
+    shipped = file_name(case, "benchmarks/test_finetune.py::test_finetune[tiny-lora-fp32-cpu]")
+    assert shipped == file_name(case) == "finetune__tiny-lora-fp32-cpu"
+    own = file_name(case, "benchmarks/test_own.py::test_finetune[tiny-lora-fp32-cpu]")
+    assert own == file_name(case, "benchmarks/test_own.py::test_finetune[tiny-lora-fp32-cpu]")
+    assert own.startswith(f"{shipped}-")
+    assert own != file_name(case, "benchmarks/test_own.py::test_other[tiny-lora-fp32-cpu]")
 
 
 def test_a_user_who_froze_is_left_alone(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
