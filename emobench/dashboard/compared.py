@@ -18,7 +18,7 @@ from emobench.reports.comparison import EFFECT, clean, effect_size, figure, metr
 MOST_ROWS = 5000
 """Rows that a browser still scrolls well through."""
 HEADS = ("verdict", "case", "metric", "base", "new", "change", "from", "to", "p (Holm)", "effect", "how")
-WIDTHS = (105, 300, 205, 80, 80, 85, 85, 85, 85, 70, 260)
+WIDTHS = (105, 255, 180, 70, 70, 80, 80, 80, 80, 65, 150)
 """Pixels; by themselves the columns would be as wide as their first rows."""
 _NUMERIC = (False, False, False, True, True, True, True, True, True, True, False)
 _VALUES = ("base", "new", "point", "lower", "upper", "p_holm", "effect")
