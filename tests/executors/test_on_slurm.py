@@ -60,6 +60,18 @@ def jobs(count: int, **options: Any) -> list[Job]:
     return [Job(name=f"job{n}", nodes=("t",), arguments=(), cwd=".", **options) for n in range(count)]
 
 
+class Handle:
+    """A job that Slurm says ended well."""
+
+    job_id, state = "1", "COMPLETED"
+
+    def done(self) -> bool:
+        return True
+
+    def stderr(self) -> str:
+        return "slurmstepd: error\nlast line"
+
+
 # submitit's debug executor leaves its log files to the garbage collector.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -77,15 +89,6 @@ def test_results_come_back_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_jobs_ask_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that need the same are one array; the limit leaves the job time to end its case itself; none is requeued."""
     asked: list[tuple[dict[str, Any], int]] = []
-
-    class Handle:
-        job_id, state = "1", "COMPLETED"
-
-        def done(self) -> bool:
-            return True
-
-        def stderr(self) -> str:
-            return "slurmstepd: error\nlast line"
 
     class Executor:
         def __init__(self, folder: Path, cluster: str) -> None:
@@ -120,15 +123,6 @@ def test_files_that_never_come_are_waited_for_together(tmp_path: Path, monkeypat
     monkeypatch.setattr(slurm, "SECONDS_FOR_FILES", 1.0)
     executor = SlurmExecutor(folder=tmp_path, seconds_between_looks=0.05)
     began = time.monotonic()
-
-    class Handle:
-        job_id, state = "1", "COMPLETED"
-
-        def done(self) -> bool:
-            return True
-
-        def stderr(self) -> str:
-            return ""
 
     monkeypatch.setattr(SlurmExecutor, "_submit", lambda self, submitit, given: {n: Handle() for n in given})
     late = threading.Timer(0.3, write_bytes, (tmp_path / "returned" / "job7.packed", b"late"))
