@@ -12,6 +12,8 @@ import cpuinfo
 import pytest
 from hypothesis import settings
 
+from tests.strict import FILTERS
+
 # Before torch is imported: workers that each take every core slow one another down many times over.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -25,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Warnings are errors in tests; a user's benchmarks must not fail for a deprecation in a package of tomorrow."""
     for item in items:
         if "tests" in item.path.parts:
-            item.add_marker(pytest.mark.filterwarnings("error"), append=False)
+            item.add_marker(pytest.mark.filterwarnings(*FILTERS), append=False)
 
 
 @pytest.hookimpl(optionalhook=True)

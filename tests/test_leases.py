@@ -181,8 +181,8 @@ def test_a_process_is_kept_on_its_lease() -> None:
     """In a fresh process: affinity of every thread, thread counts and GPU are the lease's, also in torch."""
     core = min(os.sched_getaffinity(0) & set(range(os.cpu_count() or 1)))
     code = (
-        "import json, os, threading, time; from emobench.leases import Lease, apply\n"
-        "threading.Thread(target=time.sleep, args=(5,), daemon=True).start()\n"
+        "import json, os, threading; from emobench.leases import Lease, apply\n"
+        "threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         f"apply(Lease(cores=({core},), threads=1, gpu='GPU-x'))\n"
         "import torch\n"
         "seen = [sorted(os.sched_getaffinity(int(t))) for t in os.listdir('/proc/self/task')]\n"

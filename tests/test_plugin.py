@@ -25,6 +25,7 @@ import emobench.records.store
 import emobench.reports.tables
 from emobench.artifacts import file_name
 from emobench.records.predictions import read_predictions
+from tests.strict import strict_ini
 
 HEADER = """
 import pytest
@@ -43,11 +44,7 @@ STORAGE = "--benchmark-storage=file://./results"
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini(
-        "[pytest]\nfilterwarnings = error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
-        # The plugin is loaded already by the session that runs this test in its own process.
-        "    ignore::pytest.PytestAssertRewriteWarning\n"
-    )
+    pytester.makeini(strict_ini())
     return pytester
 
 

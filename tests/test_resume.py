@@ -18,6 +18,7 @@ import emobench.reports.tables  # noqa: F401
 from emobench import run_folder
 from emobench.records.journal import journal_files
 from emobench.records.store import load_run
+from tests.strict import strict_ini
 
 SUITE = """
 import os
@@ -39,10 +40,7 @@ STORAGE = "--benchmark-storage=file://./results"
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini(
-        "[pytest]\nfilterwarnings = error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
-        "    ignore::pytest.PytestAssertRewriteWarning\n"
-    )
+    pytester.makeini(strict_ini())
     return pytester
 
 

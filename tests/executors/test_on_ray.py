@@ -17,6 +17,7 @@ import pytest
 
 from emobench.errors import UnsupportedError
 from emobench.executors.ray import RayExecutor, _settings
+from tests.strict import strict_ini
 
 SUITE = """
 import os, signal, sys, time
@@ -101,7 +102,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any],
     if importlib.util.find_spec("ray") is None:
         pytest.skip("the extra ray is not installed")
     place = tmp_path_factory.mktemp("cluster")
-    (place / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (place / "pytest.ini").write_text(strict_ini())
     (place / "test_suite.py").write_text(SUITE)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "RAY_"))}
     done = subprocess.run(

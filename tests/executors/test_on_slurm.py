@@ -18,6 +18,7 @@ from emobench.executors.jobs import Job
 from emobench.executors.remote import _parameter
 from emobench.executors.slurm import SlurmExecutor
 from emobench.files import write_bytes
+from tests.strict import strict_ini
 
 SUITE = """
 import os, signal, sys, time
@@ -157,7 +158,7 @@ def test_parameters(text: str) -> None:
 def test_a_session_through_submitit(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A whole session on submitit's local processes: one case measured, one whose job was killed lost, exit code 11."""
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makeini(strict_ini())
     pytester.makepyfile(test_suite=SUITE)
     arguments = [
         "--emo-profile=smoke",
