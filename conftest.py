@@ -22,6 +22,7 @@ pytest_plugins = [
     "fixtures.precisions",
     "fixtures.axes",
     "fixtures.run_table",
+    "fixtures.say",
 ]
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fixtures.say import Say
+
 if TYPE_CHECKING:
     from emobench.data.analyze.passes import Pass
 
@@ -33,11 +35,6 @@ LEAST_RATE, MOST_ADDED = 0.9, 1.3
 MEMORY_GROWTH_BYTES = 200_000_000
 """Most that the peak may grow from a 20 MB file to any larger one: what a batch takes varies, the file's size does not
 come into it."""
-
-
-def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {text}\n")
 
 
 def reviews() -> dict[str, list[str]]:
@@ -107,9 +104,7 @@ def median_ratio(over: list[float], under: list[float]) -> float:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_speed_against_the_library(
-    size: str, benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_speed_against_the_library(size: str, benchmark: Any, tmp_path: Path, say: Say) -> None:
     """Counting a file's tokens at 90 % or more of the rate of one ``encode_batch`` call on texts already in memory, and
     all else (language apart) at no more than 30 % on top; counts and repetitions are those of a plain reading.
     """
@@ -141,7 +136,7 @@ def test_speed_against_the_library(
     sections = found[-1].sections
     assert sections["lengths"]["tokens"]["value"] == tokens
     assert sections["duplicates"]["exact"]["count"] == len(texts) - len({text.strip() for text in texts})
-    say(capsys, f"{size}: {len(texts):,} texts, {tokens:,} tokens; counts and repetitions equal")
+    say(f"{size}: {len(texts):,} texts, {tokens:,} tokens; counts and repetitions equal")
     for clock, seconds in zip(("clock", "processor"), taken[0], strict=True):
         rate = median_ratio(seconds["library"], seconds["counting"])
         fast = median_ratio(seconds["library, fast"], seconds["counting"])
@@ -149,7 +144,6 @@ def test_speed_against_the_library(
         met = (rate >= LEAST_RATE, fast >= LEAST_RATE, added <= MOST_ADDED)
         verdicts = ["met" if one else "MISSED" for one in met]
         say(
-            capsys,
             f"by the {clock}: counting at {rate:.2f} of encode_batch's rate (target {LEAST_RATE}: {verdicts[0]}) and "
             f"{fast:.2f} of encode_batch_fast's ({verdicts[1]}); everything but language takes {added:.2f} of counting "
             f"(target {MOST_ADDED}: {verdicts[2]})",
@@ -200,7 +194,7 @@ def peak_growth(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("megabytes", [200, 2000], ids=["200MB", "2GB"])
-def test_memory_is_flat(megabytes: int, benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_is_flat(megabytes: int, benchmark: Any, tmp_path: Path, say: Say) -> None:
     """The peak of resident memory grows no more on a large file than on one of 20 MB, all questions asked."""
     small = write_lines(tmp_path / "small.jsonl", changed_reviews(20_000_000))
     large = write_lines(tmp_path / "large.jsonl", changed_reviews(megabytes * 1_000_000))
@@ -211,9 +205,8 @@ def test_memory_is_flat(megabytes: int, benchmark: Any, tmp_path: Path, capsys: 
     large.unlink()
     more = found["growth"] - first["growth"]
     verdict = "met" if more <= MEMORY_GROWTH_BYTES else "MISSED"
-    say(capsys, f"{size / 1e6:,.0f} MB, {found['documents']:,} documents, {found['tokens']:,} tokens")
+    say(f"{size / 1e6:,.0f} MB, {found['documents']:,} documents, {found['tokens']:,} tokens")
     say(
-        capsys,
         f"peak {found['growth'] / 1e6:,.0f} MB above the start, on 20 MB {first['growth'] / 1e6:,.0f} MB: "
         f"{more / 1e6:+,.0f} MB (target at most {MEMORY_GROWTH_BYTES / 1e6:,.0f} MB: {verdict})",
     )

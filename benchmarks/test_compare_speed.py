@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.say import Say
+
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
@@ -46,11 +48,6 @@ print(rows, imported - start, done - imported, resource.getrusage(resource.RUSAG
 """
 
 
-def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {text}\n")
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Half of the cases with predictions, half with rounds; noise and nothing else differs."""
@@ -63,13 +60,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ]
 
 
-def test_building_indexes(benchmark: Any, capsys: pytest.CaptureFixture[str], runs: list[Path]) -> None:
+def test_building_indexes(benchmark: Any, say: Say, runs: list[Path]) -> None:
     """Indexes of all runs: linear in cases, shown and not limited."""
     from emobench.records.index import build_index
 
     start = time.perf_counter()
     benchmark.pedantic(lambda: [build_index(run) for run in runs], rounds=1)
-    say(capsys, f"{RUNS} indexes of {CASES:,} cases built in {time.perf_counter() - start:.1f} s")
+    say(f"{RUNS} indexes of {CASES:,} cases built in {time.perf_counter() - start:.1f} s")
 
 
 @pytest.mark.parametrize(
@@ -80,9 +77,7 @@ def test_building_indexes(benchmark: Any, capsys: pytest.CaptureFixture[str], ru
         pytest.param("rank", RUNS * CASES // 2, id="rank"),
     ],
 )
-def test_from_indexes(
-    benchmark: Any, capsys: pytest.CaptureFixture[str], runs: list[Path], work: str, rows: int
-) -> None:
+def test_from_indexes(benchmark: Any, say: Say, runs: list[Path], work: str, rows: int) -> None:
     """19 runs against one, one against a baseline of 19, the scored half of each of 20 runs ranked: under 3 s and 1 GB.
 
     In a process of its own, on 2 cores.
@@ -101,7 +96,7 @@ def test_from_indexes(
 
     found, imports, seconds, peak = benchmark.pedantic(call, rounds=1)
     benchmark.extra_info.update({"seconds": seconds, "peak_bytes": peak})
-    say(capsys, f"{work}: {seconds:.2f} s (target {SECONDS:g}), imports {imports:.2f} s, peak {peak / 2**20:.0f} MiB")
+    say(f"{work}: {seconds:.2f} s (target {SECONDS:g}), imports {imports:.2f} s, peak {peak / 2**20:.0f} MiB")
     assert found >= rows
     assert seconds < SECONDS
     assert peak < BYTES

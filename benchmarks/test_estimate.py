@@ -6,7 +6,6 @@ Slow and no cases of their own: run it with ``pytest benchmarks/test_estimate.py
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from emobench.catalogue.methods import METHODS
 from emobench.catalogue.models import MODELS, find_model
 from emobench.estimate.memory import MemoryPlan, estimate_memory
 from emobench.specs import LoraTargets, ModelSpec
+from fixtures.say import Say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -136,25 +136,25 @@ def pick(rng: np.random.Generator, choices: Sequence[Any]) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
-def test_predicted_memory(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predicted_memory(benchmark: Any, say: Say) -> None:
     """Predicted peaks are within 10 % of measured ones on the held-out grid, a fresh process a configuration.
 
     A process of one thread; its growth over what it held before its model was loaded, its libraries being imported.
     The C library maps each of its blocks by itself: how many holes its heap would keep differs from run to run.
     """
-    report(benchmark, capsys, configurations(HELD_OUT_SEED), mapped=True)
+    report(benchmark, say, configurations(HELD_OUT_SEED), mapped=True)
 
 
-def test_predicted_memory_with_a_heap(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predicted_memory_with_a_heap(benchmark: Any, say: Say) -> None:
     """The same with the C library's usual heap, as cases have it: the median error is within 10 %.
 
     Every third configuration. What the heap keeps is a fitted share, and the same configuration measured twice differs.
     """
-    report(benchmark, capsys, configurations(HELD_OUT_SEED)[::3], mapped=False)
+    report(benchmark, say, configurations(HELD_OUT_SEED)[::3], mapped=False)
 
 
 @pytest.mark.cuda
-def test_predicted_memory_on_a_gpu(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predicted_memory_on_a_gpu(benchmark: Any, say: Say) -> None:
     """Predicted peaks of the models of the hub are within 10 % of what the GPU's allocator saw, with random weights.
 
     What does not fit into the free memory, by its prediction, is left out.
@@ -165,7 +165,7 @@ def test_predicted_memory_on_a_gpu(benchmark: Any, capsys: pytest.CaptureFixture
         pytest.skip("needs a CUDA device")
     room = free_memory_bytes("cuda")
     plans = [plan for plan in gpu_plans() if estimate_memory(plan).total < 0.9 * room]
-    report(benchmark, capsys, plans, mapped=False, limit_worst=True)
+    report(benchmark, say, plans, mapped=False, limit_worst=True)
 
 
 def gpu_plans() -> list[MemoryPlan]:
@@ -188,7 +188,7 @@ def gpu_plans() -> list[MemoryPlan]:
 
 def report(
     benchmark: Any,
-    capsys: pytest.CaptureFixture[str],
+    say: Say,
     plans: Sequence[MemoryPlan],
     *,
     mapped: bool,
@@ -216,8 +216,7 @@ def report(
         "share_within_limit": within,
     }
     benchmark.extra_info["estimate"] = {**summary, "rows": found}
-    with capsys.disabled():
-        sys.stdout.write(f"\n{table(found)}\n  {sentence(summary)}\n")
+    say(f"{table(found)}\n  {sentence(summary)}")
     judged = max(errors) if (mapped if limit_worst is None else limit_worst) else statistics.median(errors)
     assert judged <= LIMIT, sentence(summary)
 

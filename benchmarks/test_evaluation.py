@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from emobench.case import Case
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec, Precision
+from fixtures.say import Say
 
 if TYPE_CHECKING:
     from emobench.evaluation.stream import Streamed
@@ -57,9 +57,7 @@ FLAT_BYTES = 48 << 20
 
 
 @pytest.mark.slow
-def test_memory_is_flat_in_the_number_of_rows(
-    benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_memory_is_flat_in_the_number_of_rows(benchmark: Any, tmp_path: Path, say: Say) -> None:
     """369,475 rows, read from a CSV and answered into a file, need no more memory than 20,000; a two-layer model."""
     growth = {FEW_ROWS: 0, MANY_ROWS: 0}
     seconds = dict.fromkeys(growth, 0.0)
@@ -75,8 +73,7 @@ def test_memory_is_flat_in_the_number_of_rows(
     benchmark.pedantic(one_pass, setup=setup, rounds=len(growth))
     benchmark.extra_info.update({f"growth_bytes_{rows}": taken for rows, taken in growth.items()})
     figures = ", ".join(f"{taken / 2**20:.1f} MiB for {rows:,} rows" for rows, taken in growth.items())
-    with capsys.disabled():
-        sys.stdout.write(f"\n  peak growth: {figures}; {MANY_ROWS / seconds[MANY_ROWS]:.0f} rows/s\n")
+    say(f"peak growth: {figures}; {MANY_ROWS / seconds[MANY_ROWS]:.0f} rows/s")
     assert growth[MANY_ROWS] - growth[FEW_ROWS] < FLAT_BYTES, figures
 
 

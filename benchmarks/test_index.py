@@ -18,6 +18,7 @@ import pytest
 
 from emobench.records.index import align, build_index, read_index
 from emobench.records.packed import disagreements
+from fixtures.say import Say
 
 pytestmark = pytest.mark.slow
 
@@ -45,18 +46,13 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
-def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {text}\n")
-
-
 def made(folder: Path, cases: int, seed: int, *, losses: int = 0) -> Path:
     from tests.records.made_runs import make_run
 
     return make_run(folder, cases=cases, seed=seed, predictions_rows=ROWS, losses=losses, packed=True)
 
 
-def test_building_is_linear(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_building_is_linear(benchmark: Any, tmp_path: Path, say: Say) -> None:
     """Four times the cases take at most five times the processor time; the larger run's wall time is the figure."""
     small = made(tmp_path / "small", CASES // 4, 0, losses=300)
     large = made(tmp_path / "large", CASES, 0, losses=300)
@@ -67,13 +63,12 @@ def test_building_is_linear(benchmark: Any, tmp_path: Path, capsys: pytest.Captu
     benchmark.pedantic(build_index, args=(large,), rounds=3)
     size = os.path.getsize(large) / 1e6
     say(
-        capsys,
         f"index of {CASES:,} cases ({size:.0f} MB): {larger:.1f} s, {larger / smaller:.1f} times a quarter of it",
     )
     assert larger / smaller < 5
 
 
-def test_reading_twenty_runs(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_twenty_runs(benchmark: Any, tmp_path: Path, say: Say) -> None:
     """20 indexes of 10,000 cases read, joined and their paired answers counted, imports included, in a new process."""
     paths = [made(tmp_path, CASES, seed) for seed in range(RUNS)]
     for path in paths:
@@ -87,7 +82,7 @@ def test_reading_twenty_runs(benchmark: Any, tmp_path: Path, capsys: pytest.Capt
 
     benchmark.pedantic(read, rounds=3)
     seconds, size, changed = sorted(found)[len(found) // 2]
-    say(capsys, f"{RUNS} runs of {CASES:,} cases: {seconds:.2f} s and {size / 1e6:.0f} MB (limits {SECONDS} s, 1 GB)")
+    say(f"{RUNS} runs of {CASES:,} cases: {seconds:.2f} s and {size / 1e6:.0f} MB (limits {SECONDS} s, 1 GB)")
     benchmark.extra_info.update({"read_seconds": seconds, "host_memory_peak_bytes": size})
     assert changed > 0
     assert seconds < SECONDS

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,13 @@ from emobench.catalogue.profiles import find_profile
 from emobench.outcomes import metric
 from emobench.records.record import Record
 from emobench.specs import CaseSpec, DatasetSpec
+from fixtures.say import Say
 
 pytestmark = pytest.mark.slow
 
 CASES, ROUNDS = 10_000, 100
 COST_SECONDS, DECIDE_SECONDS = 0.005, 3.0
 HEAD = {"machine_info": {"node": "n"}, "commit_info": {}, "machine_id": "m", "version": "5", "run": {}, "manifest": []}
-
-
-def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {text}\n")
 
 
 def record_of(spec: CaseSpec, key: str) -> dict[str, Any]:
@@ -56,7 +51,7 @@ def specs(count: int, folder: Path) -> list[CaseSpec]:
     ]
 
 
-def test_keeping_a_case(benchmark: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_keeping_a_case(benchmark: Any, say: Say, tmp_path: Path) -> None:
     """A start and a synced record: under 5 ms at the median, beside plain code that writes the same bytes."""
     from emobench.records.journal import create
 
@@ -87,11 +82,11 @@ def test_keeping_a_case(benchmark: Any, capsys: pytest.CaptureFixture[str], tmp_
     found, plain = statistics.median(benchmark.stats.stats.data), statistics.median(bare)
     benchmark.extra_info.update({"seconds_per_case": found, "plain_seconds": plain})
     size = f"two lines of {len(begin)} and {len(end)} bytes, one of them synced"
-    say(capsys, f"{found * 1e3:.2f} ms a case; the same writes by plain code {plain * 1e3:.2f} ms ({size})")
+    say(f"{found * 1e3:.2f} ms a case; the same writes by plain code {plain * 1e3:.2f} ms ({size})")
     assert found < COST_SECONDS
 
 
-def test_deciding_what_is_left(benchmark: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_deciding_what_is_left(benchmark: Any, say: Say, tmp_path: Path) -> None:
     """10,000 finished cases: plan keys, journal and comparison in under 3 s; the fold of them is timed beside it."""
     from emobench.keys import PlanKeys
     from emobench.records.folding import fold, standing
@@ -118,5 +113,5 @@ def test_deciding_what_is_left(benchmark: Any, capsys: pytest.CaptureFixture[str
     assert len(fold(tmp_path, [folder]).records) == CASES
     folded = time.perf_counter() - began
     size = Journal(folder).path.stat().st_size / 1e6
-    say(capsys, f"{CASES:,} cases ({size:.0f} MB) decided in {seconds:.2f} s; folding all of them takes {folded:.1f} s")
+    say(f"{CASES:,} cases ({size:.0f} MB) decided in {seconds:.2f} s; folding all of them takes {folded:.1f} s")
     assert seconds < DECIDE_SECONDS

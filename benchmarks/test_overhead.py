@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fixtures.say import Say
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,16 +32,11 @@ TRAIN_ROWS, TEST_ROWS = 4_000, 4_000
 LEARNING_RATE = 1e-4
 
 
-def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {text}\n")
-
-
 def verdict(value: float, target: float) -> str:
     return "met" if value >= target else "MISSED"
 
 
-def test_training_against_the_default_recipe(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_against_the_default_recipe(benchmark: Any, say: Say) -> None:
     """Full fine-tuning of MiniLM on 4,000 Rotten Tomatoes reviews: ours against the Trainer's default recipe.
 
     Same learning rate, batch of 32, number of steps and test rows; seeds in turn, so that a slow minute of the machine
@@ -66,9 +63,9 @@ def test_training_against_the_default_recipe(benchmark: Any, capsys: pytest.Capt
     paired = np.concatenate([a.correct.astype(int) - b.correct.astype(int) for a, b in zip(ours, theirs, strict=True)])
     difference, error = paired.mean(), paired.std(ddof=1) / math.sqrt(len(paired))
     lower = difference - 1.96 * error
-    say(capsys, f"training and evaluation {whole:.2f}x the default recipe (target 3.5: {verdict(whole, 3.5)})")
-    say(capsys, f"evaluation alone {alone:.2f}x (target 5: {verdict(alone, 5)})")
-    say(capsys, f"accuracy difference {100 * difference:+.2f} points, lower bound {100 * lower:+.2f} (target above -1)")
+    say(f"training and evaluation {whole:.2f}x the default recipe (target 3.5: {verdict(whole, 3.5)})")
+    say(f"evaluation alone {alone:.2f}x (target 5: {verdict(alone, 5)})")
+    say(f"accuracy difference {100 * difference:+.2f} points, lower bound {100 * lower:+.2f} (target above -1)")
     benchmark.extra_info.update(
         {
             "speedup": whole,
@@ -197,9 +194,7 @@ def ratio_interval(ours: list[float], theirs: list[float], *, draws: int = 2000)
 
 
 @pytest.mark.parametrize(("milliseconds", "most_seconds"), [(1, 120), (100, 600)], ids=["1ms", "100ms"])
-def test_harness_cost(
-    benchmark: Any, capsys: pytest.CaptureFixture[str], milliseconds: int, most_seconds: float
-) -> None:
+def test_harness_cost(benchmark: Any, say: Say, milliseconds: int, most_seconds: float) -> None:
     """A call takes the same under the harness as in a hand-written loop: within 1 %, its interval too.
 
     Pairs by turns, see ``emobench.analysis.turns``; a pilot of the bare call against itself chooses their number for an
@@ -237,7 +232,7 @@ def test_harness_cost(
     pair_seconds = 2 * statistics.fmean(bare)
     pilot = ratio_by_turns(bare[::2], bare[1::2])
     pairs = pairs_wanted(pilot, half_width=0.004, most=int(most_seconds / pair_seconds))
-    say(capsys, f"{pairs} pairs of calls, about {pairs * pair_seconds:.0f} s")
+    say(f"{pairs} pairs of calls, about {pairs * pair_seconds:.0f} s")
     bare.clear()
     benchmark.pedantic(synchronized(work, "cpu"), setup=before, teardown=after, rounds=pairs)
     timed = list(benchmark.stats.stats.data)
@@ -245,7 +240,6 @@ def test_harness_cost(
     benchmark.extra_info.update({"ratio": found.value, "ratio_low": found.low, "ratio_high": found.high})
     percent = [100 * (value - 1) for value in (found.value, found.low, found.high)]
     say(
-        capsys,
         f"harness {percent[0]:+.2f} % ({percent[1]:+.2f} to {percent[2]:+.2f}) on a call of "
         f"{1e3 * statistics.median(bare):.2f} ms, {found.pairs} pairs (target within 1 %)",
     )
@@ -266,7 +260,7 @@ def steps_for(seconds: float) -> int:
     return max(1, round(trial * seconds / min(times)))
 
 
-def test_against_torchs_timer(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_against_torchs_timer(benchmark: Any, say: Say) -> None:
     """A matrix product takes the same as under ``torch.utils.benchmark.Timer`` with as many threads: within 2 %."""
     import torch
     from torch.utils.benchmark import Timer
@@ -285,11 +279,11 @@ def test_against_torchs_timer(benchmark: Any, capsys: pytest.CaptureFixture[str]
     ours = list(benchmark.stats.stats.data)
     ratio, low, high = ratio_interval(ours, theirs[-len(ours) :])
     benchmark.extra_info.update({"ratio": ratio, "ratio_low": low, "ratio_high": high})
-    say(capsys, f"against torch's Timer {100 * (ratio - 1):+.2f} % ({100 * (low - 1):+.2f} to {100 * (high - 1):+.2f})")
+    say(f"against torch's Timer {100 * (ratio - 1):+.2f} % ({100 * (low - 1):+.2f} to {100 * (high - 1):+.2f})")
     assert abs(ratio - 1) < 0.02
 
 
-def test_generation_parts_add_up(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generation_parts_add_up(benchmark: Any, say: Say) -> None:
     """TTFT + (n - 1) x time per token is within 3 % of whole generations measured in between, on Gemma-3-270M."""
     from emobench.catalogue.models import find_model
     from emobench.measurement.forward import random_prompts
@@ -305,7 +299,7 @@ def test_generation_parts_add_up(benchmark: Any, capsys: pytest.CaptureFixture[s
     added = [first + 15 * each for first, each in zip(parts.first_seconds, parts.each_seconds, strict=True)]
     ratio, low, high = ratio_interval(whole, added[-len(whole) :])
     benchmark.extra_info.update({"ratio": ratio, "ratio_low": low, "ratio_high": high})
-    say(capsys, f"whole generation over its parts {ratio:.4f} ({low:.4f} to {high:.4f}, target within 3 %)")
+    say(f"whole generation over its parts {ratio:.4f} ({low:.4f} to {high:.4f}, target within 3 %)")
     assert abs(ratio - 1) < 0.03
 
 
@@ -317,7 +311,7 @@ def test_generation_parts_add_up(benchmark: Any, capsys: pytest.CaptureFixture[s
     ],
     ids=["collect-only", "help"],
 )
-def test_start_up(benchmark: Any, capsys: pytest.CaptureFixture[str], command: list[str], seconds: float) -> None:
+def test_start_up(benchmark: Any, say: Say, command: list[str], seconds: float) -> None:
     """Collecting thousands of cases takes under 2 s and ``emobench --help`` under 0.5 s, on two idle cores."""
 
     def call() -> None:
@@ -325,10 +319,10 @@ def test_start_up(benchmark: Any, capsys: pytest.CaptureFixture[str], command: l
 
     benchmark.pedantic(call, rounds=5, warmup_rounds=1)
     median = statistics.median(benchmark.stats.stats.data)
-    say(capsys, f"{command[-2]} {command[-1]}: {median:.2f} s (target {seconds} s: {verdict(seconds, median)})")
+    say(f"{command[-2]} {command[-1]}: {median:.2f} s (target {seconds} s: {verdict(seconds, median)})")
 
 
-def test_memory_of_a_training_case(benchmark: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_memory_of_a_training_case(benchmark: Any, say: Say, tmp_path: Path) -> None:
     """The peak of a training case is within 10 % of the same training in a bare process, by the kernel's count."""
     sizes = [f"--emo-set={name}=640" for name in ("train", "test")]
     command = [
@@ -347,7 +341,7 @@ def test_memory_of_a_training_case(benchmark: Any, capsys: pytest.CaptureFixture
     bare = subprocess.run([sys.executable, "-c", BARE_TRAINING], cwd=ROOT, check=True, capture_output=True, text=True)
     outside = int(bare.stdout.split()[-1])
     benchmark.extra_info["ratio"] = inside / outside
-    say(capsys, f"peak {inside / 2**20:.0f} MiB in the harness, {outside / 2**20:.0f} MiB bare: {inside / outside:.3f}")
+    say(f"peak {inside / 2**20:.0f} MiB in the harness, {outside / 2**20:.0f} MiB bare: {inside / outside:.3f}")
     assert abs(inside / outside - 1) < 0.1
 
 

@@ -5,7 +5,6 @@ Slow and no cases of their own: run them with ``pytest benchmarks/test_pipeline.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emobench.specs import Precision
+from fixtures.say import Say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,9 +84,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.dataset)
-def test_labels_against_the_pipeline(
-    task: Task, folder: Path, benchmark: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_labels_against_the_pipeline(task: Task, folder: Path, benchmark: Any, say: Say) -> None:
     """Texts in, classes and probabilities out, chunks in turn: each side at its own best setting, equal answers."""
     import numpy as np
 
@@ -110,10 +108,8 @@ def test_labels_against_the_pipeline(
     difference = max(float(np.abs(a.probability - b.probability)[a.chosen == b.chosen].max()) for a, b in sides)
     rows = task.chunks * task.chunk_rows
     speeds = [rows / sum(pair[side].seconds for pair in sides) for side in (0, 1)]
-    report(
-        capsys, task, ratio, low, high, f"ours {speeds[0]:.0f}/s with {ours}, pipeline {speeds[1]:.0f}/s with {theirs}"
-    )
-    say(capsys, f"equal answers {equal.mean():.4f} of {rows}, largest difference of a probability {difference:.2g}")
+    report(say, task, ratio, low, high, f"ours {speeds[0]:.0f}/s with {ours}, pipeline {speeds[1]:.0f}/s with {theirs}")
+    say(f"equal answers {equal.mean():.4f} of {rows}, largest difference of a probability {difference:.2g}")
     benchmark.extra_info.update(
         {
             "rows": rows,
@@ -132,17 +128,10 @@ def test_labels_against_the_pipeline(
     assert difference < max(TOLERANCE[side.precision] for side in (ours, theirs))
 
 
-def report(
-    capsys: pytest.CaptureFixture[str], task: Task, ratio: float, low: float, high: float, settings: str
-) -> None:
+def report(say: Say, task: Task, ratio: float, low: float, high: float, settings: str) -> None:
     verdict = "met" if ratio >= task.target else "MISSED"
-    say(capsys, f"{task.dataset}: {ratio:.2f}x the pipeline, 95 % interval {low:.2f} to {high:.2f}")
-    say(capsys, f"target {task.target}: {verdict}; {settings}")
-
-
-def say(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {text}\n")
+    say(f"{task.dataset}: {ratio:.2f}x the pipeline, 95 % interval {low:.2f} to {high:.2f}")
+    say(f"target {task.target}: {verdict}; {settings}")
 
 
 def texts_of(task: Task) -> list[str]:

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from fixtures.say import Say
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +39,7 @@ def one_run(storage: Path) -> None:
     assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_no_gate_fails_when_nothing_changed(benchmark: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_gate_fails_when_nothing_changed(benchmark: Any, tmp_path: Path, say: Say) -> None:
     """Two runs are the baseline, ten more of the same code are gated one by one: not one verdict is worse."""
     storage = tmp_path / "results"
     benchmark.pedantic(lambda: one_run(storage), rounds=BASES + REPEATS)
@@ -58,7 +60,6 @@ def test_no_gate_fails_when_nothing_changed(benchmark: Any, tmp_path: Path, caps
             failed.append(f"{file.name}: exit code {done.returncode}\n{done.stdout}")
     benchmark.extra_info.update({"verdicts": verdicts, "failed_runs": len(failed)})
     shown = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
-    with capsys.disabled():
-        sys.stdout.write(f"\n  {REPEATS} repeats against {BASES}: {shown}; {len(failed)} runs fail the gate\n")
+    say(f"{REPEATS} repeats against {BASES}: {shown}; {len(failed)} runs fail the gate")
     assert not failed, "\n".join(failed)
     assert verdicts.get("same", 0) > 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,11 +16,12 @@ import pytest
 from benchmarks.test_estimate import HELD_OUT_SEED, configurations
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.time import FACTOR, Rates, plan_seconds
+from fixtures.say import Say
 
 pytestmark = pytest.mark.slow
 
 
-def test_predicted_time(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predicted_time(benchmark: Any, say: Say) -> None:
     """Predicted seconds of a unit of work are within the stated factor of measured ones on the held-out grid.
 
     It is the grid of the memory estimate; the rates are measured anew before it.
@@ -47,8 +47,7 @@ def test_predicted_time(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> N
         f"{summary['configurations']} configurations of seed {HELD_OUT_SEED}: off by {summary['median_factor']:.2f}x "
         f"in the median, {summary['worst_factor']:.2f}x at worst, {100 * within:.0f} % within {FACTOR}x"
     )
-    with capsys.disabled():
-        sys.stdout.write(f"\n{table(found)}\n  {text}\n")
+    say(f"{table(found)}\n  {text}")
     assert within == 1.0, text
 
 
