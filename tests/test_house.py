@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "emobench"
 
 LAYERS = {
-    0: {"errors", "specs", "outcomes", "extras", "devices", "files", "hub", "data_profile"},
+    0: {"errors", "specs", "outcomes", "extras", "devices", "files", "hub", "data_profile", "order_statistics"},
     1: {"catalogue", "estimate", "preflight"},
     2: {"data", "models"},
     3: {"training", "evaluation", "measurement"},

@@ -5,14 +5,12 @@ Shapes: C cases.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-from scipy.special import bdtr, erf, ndtri
+from scipy.special import erf
 
 from emobench.analysis.columns import Floats, Ints, Rounds
-from emobench.analysis.latency import FEWEST_ROUNDS, order_rank
 from emobench.analysis.pairing import Pairs
+from emobench.order_statistics import FEWEST, median_quantile
 
 _MEDIAN_ERROR = float(np.sqrt(np.pi / 2))
 """Standard error of the median of n normal values, in units of spread / sqrt(n)."""
@@ -45,13 +43,7 @@ def _spread(rounds: Rounds, rows: Ints) -> Floats:
     """Standard deviation of the logarithm of a round, from the interval of the median."""
     n = rounds.n[rows]
     factor = np.full(len(rows), np.nan)
-    for size in np.unique(n[n >= FEWEST_ROUNDS]):
-        factor[n == size] = np.sqrt(size) / (2 * _quantile(int(size)) * _MEDIAN_ERROR)
+    for size in np.unique(n[n >= FEWEST]):
+        factor[n == size] = np.sqrt(size) / (2 * median_quantile(int(size)) * _MEDIAN_ERROR)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((np.log(rounds.high[rows]) - np.log(rounds.low[rows])) * factor, np.float64)
-
-
-@cache
-def _quantile(n: int) -> float:
-    """Of the normal distribution, where the ends of the median's interval lie."""
-    return -float(ndtri(bdtr(order_rank(n) - 1, n, 0.5)))

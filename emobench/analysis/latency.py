@@ -15,17 +15,14 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, bdtrik, ndtri
 
 from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
 from emobench.analysis.resampling import DRAWS, bootstrap_interval, chunks
 from emobench.analysis.significance import cliffs_delta
 from emobench.errors import DataError
+from emobench.order_statistics import FEWEST, median_quantile, median_rank
 
 Floats = npt.NDArray[np.float64]
-
-FEWEST_ROUNDS = 6
-"""Fewest rounds of a run: with five the order statistics give no 95 % interval of the median."""
 
 RUN_SPREAD = 0.01
 """Standard deviation of the log median between runs of the same code that is assumed at least: interleaved
@@ -93,7 +90,7 @@ def summarize_rounds(rounds: npt.ArrayLike) -> LatencySummary:
     """Median, scale and effective number of the rounds of runs of one length; shape (..., n), in their order in time.
 
     The standard error of the log median is the order statistics' (Price and Bonett 2001): the distance of two of them
-    about the median over twice the normal quantile of their exact binomial coverage. Below :data:`FEWEST_ROUNDS` it is
+    about the median over twice the normal quantile of their exact binomial coverage. Below :data:`FEWEST` it is
     NaN.
 
     Raises:
@@ -109,24 +106,16 @@ def summarize_rounds(rounds: npt.ArrayLike) -> LatencySummary:
     n = values.shape[-1]
     logs = np.log(values)
     effective = np.maximum(1.0, n / variance_inflation(logs))
-    if n < FEWEST_ROUNDS:
+    if n < FEWEST:
         return LatencySummary(
             median=np.median(values, axis=-1), scale=np.full(values.shape[:-1], np.nan), effective=effective, rounds=n
         )
     ordered = np.sort(logs, axis=-1)
-    rank = order_rank(n)
-    quantile = -float(ndtri(bdtr(rank - 1, n, 0.5)))
+    rank = median_rank(n)
+    quantile = median_quantile(n)
     error = (ordered[..., n - rank] - ordered[..., rank - 1]) / (2 * quantile)
     # The error is that of n independent rounds: the scale is what does not depend on their number.
     return LatencySummary(median=np.median(values, axis=-1), scale=error * math.sqrt(n), effective=effective, rounds=n)
-
-
-def order_rank(n: int) -> int:
-    """The largest rank r for which the r-th smallest and the r-th largest hold the median with 95 % or more."""
-    rank = int(bdtrik(0.025, n, 0.5)) + 1
-    while rank > 1 and bdtr(rank - 1, n, 0.5) > 0.025:
-        rank -= 1
-    return rank
 
 
 def variance_inflation(series: npt.ArrayLike) -> Floats:
@@ -232,7 +221,7 @@ def latency_ratio(
     logarithms is that of the medians (:func:`summarize_rounds`) plus that between runs, for which the runs beyond the
     first of each side are evidence, and ``run_spread`` the least. The bootstrap resamples runs where a side has several
     (a single run is moved by the other side's deviations), then in each run as many rounds as it has effective ones.
-    With fewer than :data:`FEWEST_ROUNDS` rounds in some run there is no interval but a reason.
+    With fewer than :data:`FEWEST` rounds in some run there is no interval but a reason.
 
     Raises:
         DataError: no run, no round, or a round that is not a number above zero.
@@ -240,8 +229,8 @@ def latency_ratio(
     base, new = _side(base_rounds_by_run), _side(new_rounds_by_run)
     point = new.center - base.center
     shortest = min(len(run) for run in (*base.runs, *new.runs))
-    if shortest < FEWEST_ROUNDS:
-        reason = f"{shortest} rounds in a run; an interval of a median needs at least {FEWEST_ROUNDS}"
+    if shortest < FEWEST:
+        reason = f"{shortest} rounds in a run; an interval of a median needs at least {FEWEST}"
         return _found(base, new, confidence, reason=reason)
     spread, spread_df = between_runs([base, new], run_spread)
     error, df = _error([base, new], spread, spread_df)

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from emobench.analysis.latency import FEWEST_ROUNDS, RUN_SPREAD, latency_columns, summarize_rounds
+from emobench.analysis.latency import RUN_SPREAD, latency_columns, summarize_rounds
 from emobench.analysis.quantiles import two_sided_t, two_sided_z
 from emobench.analysis.significance import gate_decisions, paired_counts
+from emobench.order_statistics import FEWEST
 
 Floats = npt.NDArray[np.float64]
 
@@ -132,7 +133,7 @@ def simulated_latency_gate(
 
     ``true_run_spread`` is what the made-up runs vary by, ``run_spread`` what the interval assumes.
     """
-    if rounds < FEWEST_ROUNDS:
+    if rounds < FEWEST:
         return 0.0
     made = simulated_rounds(
         2 * simulations,

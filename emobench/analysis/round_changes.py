@@ -8,17 +8,16 @@ Shapes: C cases, R base runs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, ndtri
 
 from emobench.analysis.columns import Floats, Ints, Rounds
 from emobench.analysis.estimate_columns import Estimates
-from emobench.analysis.latency import FEWEST_ROUNDS, RUN_SPREAD, latency_ratio, order_rank
+from emobench.analysis.latency import RUN_SPREAD, latency_ratio
 from emobench.analysis.pairing import Pairs
 from emobench.analysis.quantiles import t_test_p, two_sided_t
+from emobench.order_statistics import FEWEST, median_quantile
 
 FROM_ROUNDS = {
     "latency_p50_seconds": 1,
@@ -44,18 +43,13 @@ class _Timed:
     effective: Floats
 
 
-@cache
-def _quantile(n: int) -> float:
-    return -float(ndtri(bdtr(order_rank(n) - 1, n, 0.5)))
-
-
 def _timed(rounds: Rounds, rows: Ints) -> _Timed:
     """The standard error of the log median as ``latency.summarize_rounds`` has it, from the figures of an index."""
     there = rows >= 0
     n = np.where(there, rounds.n[rows], 0).astype(np.float64)
     quantile = np.full(len(rows), np.nan)
-    for size in np.unique(n[n >= FEWEST_ROUNDS]):
-        quantile[n == size] = _quantile(int(size))
+    for size in np.unique(n[n >= FEWEST]):
+        quantile[n == size] = median_quantile(int(size))
     median, low, high, r = (
         np.where(there, column[rows], np.nan) for column in (rounds.median, rounds.low, rounds.high, rounds.lag1)
     )
@@ -101,7 +95,7 @@ def fill_rounds(found: Estimates, pairs: Pairs, metric: str, at: Ints, values: F
         p=change.p[there],
     )
     few = found.unfilled() & np.isfinite(new.center) & (follows | np.isnan(variance)).all(axis=0)
-    found.how[few] = f"fewer than {FEWEST_ROUNDS} rounds in a run"
+    found.how[few] = f"fewer than {FEWEST} rounds in a run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +140,7 @@ def resample_rounds(found: Estimates, pairs: Pairs, metric: str, case: int, plac
     """Replace one closed-form interval of a time by that of ``latency_ratio``."""
     rows = pairs.base_rows[:, case]
     sides = [run.raw_rounds(int(row)) for run, row in zip(pairs.base, rows, strict=True) if row >= 0]
-    base = [side.tolist() for side in sides if len(side) >= FEWEST_ROUNDS]
+    base = [side.tolist() for side in sides if len(side) >= FEWEST]
     new = pairs.new.raw_rounds(int(pairs.new_rows[case])).tolist()
     ratio = latency_ratio(base, [new], confidence=confidence)
     if ratio.lower is None or ratio.upper is None:

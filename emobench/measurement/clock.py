@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from emobench.devices import synchronize
+from emobench.order_statistics import FEWEST, median_rank
 from emobench.outcomes import Metric, metric
 from emobench.specs import DeviceKind
 
@@ -34,20 +35,11 @@ def percentile(samples: Sequence[float], percent: int) -> float | None:
 
 
 def median_interval(samples: Sequence[float]) -> tuple[float, float] | None:
-    """A 95 % interval of the median from order statistics (binomial, distribution-free); None below six samples.
-
-    Source: Conover, Practical Nonparametric Statistics, section 3.2: with ranks r and n + 1 - r the coverage is
-    1 - 2 P(Bin(n, 1/2) < r).
-    """
+    """A 95 % interval of the median from order statistics (binomial, distribution-free); None below six samples."""
     n = len(samples)
-    if n < 6:
+    if n < FEWEST:
         return None
-    from scipy.stats import binom
-
-    ordered = sorted(samples)
-    rank = int(binom.ppf(0.025, n, 0.5))
-    rank = rank if binom.cdf(rank - 1, n, 0.5) <= 0.025 else rank - 1
-    rank = max(rank, 1)
+    ordered, rank = sorted(samples), median_rank(n)
     return ordered[rank - 1], ordered[n - rank]
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from emobench.order_statistics import FEWEST, median_rank
+
 Floats = npt.NDArray[np.float64]
 
 FIGURES = ("median", "iqr", "mad", "low", "high", "lag1")
 """Figures of a case's rounds, as ``index.RoundSummary`` explains them."""
-
-FEWEST = 6
-"""With fewer rounds the order statistics give no 95 % interval of the median."""
 
 
 def summarize(block: npt.ArrayLike) -> dict[str, Floats]:
@@ -23,7 +22,7 @@ def summarize(block: npt.ArrayLike) -> dict[str, Floats]:
     lower, upper = np.quantile(ordered, (0.25, 0.75), axis=1)
     low, high = np.full(len(values), np.nan), np.full(len(values), np.nan)
     if n >= FEWEST:
-        rank = order_rank(n)
+        rank = median_rank(n)
         low, high = ordered[:, rank - 1], ordered[:, n - rank]
     return {
         "median": median,
@@ -33,14 +32,6 @@ def summarize(block: npt.ArrayLike) -> dict[str, Floats]:
         "high": high,
         "lag1": lag1(np.log(values)),
     }
-
-
-def order_rank(n: int) -> int:
-    """The largest rank r for which the r-th smallest and the r-th largest of n hold the median with 95 % or more."""
-    from scipy.special import bdtr  # slow to import, and reading an index needs none of it
-
-    ranks = np.arange(1, n // 2 + 1)
-    return int(ranks[bdtr(ranks - 1.0, n, 0.5) <= 0.025].max(initial=1))
 
 
 def lag1(series: npt.ArrayLike) -> Floats:

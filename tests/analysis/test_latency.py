@@ -14,13 +14,13 @@ from emobench.analysis.latency import (
     latency_columns,
     latency_ratio,
     mann_whitney_p,
-    order_rank,
     scale_from_quartiles,
     summarize_rounds,
     variance_inflation,
 )
 from emobench.analysis.power import simulated_rounds
 from emobench.errors import DataError
+from emobench.order_statistics import median_rank
 
 
 def binomial_error(level: float, simulations: int) -> float:
@@ -97,7 +97,7 @@ def test_error_of_the_median_is_its_spread() -> None:
 def test_order_statistics_cover_the_median() -> None:
     """For any number of rounds the ranks used are the innermost pair of at least 95 % (binomial)."""
     for n in range(6, 400):
-        rank = order_rank(n)
+        rank = median_rank(n)
         assert 1 - 2 * stats.binom.cdf(rank - 1, n, 0.5) >= 0.95
         assert 1 - 2 * stats.binom.cdf(rank, n, 0.5) < 0.95
 

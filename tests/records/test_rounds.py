@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import binom
 
 from emobench.analysis.latency import summarize_rounds, variance_inflation
-from emobench.records.rounds import FIGURES, order_rank, summarize
+from emobench.order_statistics import median_quantile, median_rank
+from emobench.records.rounds import FIGURES, summarize
 
 RNG = np.random.default_rng(0)
 
@@ -25,7 +26,7 @@ def test_figures_are_numpys(n: int) -> None:
 @pytest.mark.parametrize("n", range(6, 200, 7))
 def test_the_interval_is_the_tightest_that_covers_95_percent(n: int) -> None:
     """The rank's coverage is 95 % or more and that of the next rank is not."""
-    rank = order_rank(n)
+    rank = median_rank(n)
     assert 1 - 2 * binom.cdf(rank - 1, n, 0.5) >= 0.95
     assert 1 - 2 * binom.cdf(rank, n, 0.5) < 0.95
 
@@ -39,12 +40,11 @@ def test_no_interval_below_six_rounds() -> None:
 @pytest.mark.parametrize("n", [6, 13, 30, 200])
 def test_a_comparison_can_be_made_from_the_figures(n: int) -> None:
     """Interval and correlation give the scale and the effective rounds that the comparison takes from raw rounds."""
-    from scipy.special import bdtr, ndtri
 
     walk = np.cumsum(RNG.normal(0, 0.01, (5, n)), axis=1) + RNG.normal(0, 0.02, (5, n))
     block = 0.1 * np.exp(walk)
     figures, wanted = summarize(block), summarize_rounds(block)
-    quantile = -float(ndtri(bdtr(order_rank(n) - 1, n, 0.5)))
+    quantile = median_quantile(n)
     scale = np.log(figures["high"] / figures["low"]) / (2 * quantile) * np.sqrt(n)
     assert scale == pytest.approx(wanted.scale)
     r = np.clip(figures["lag1"] + (1 + 3 * figures["lag1"]) / n, 0, 0.95)
