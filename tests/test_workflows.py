@@ -264,7 +264,7 @@ def test_a_slower_head_fails_and_an_equal_one_does_not(runner: Runner) -> None:
     assert re.search(r"latency\\?_p50\\?_seconds, ms \|.*\| 15% \| same", runner.summary), runner.summary
     (runner.folder / "head" / "benchmarks" / "test_tiny.py").write_text(matrix(seconds=0.05))
     runner.summary_file.unlink()
-    assert runner.run() == 10, runner.log
+    assert runner.run(repeats=1) == 10, runner.log
     assert "worse" in runner.summary
 
 
@@ -282,8 +282,8 @@ def test_without_a_base_run_quality_is_gated_and_latency_is_not(runner: Runner) 
         subprocess.run([head / ".venv/bin/emobench", *command], cwd=head, env=bare, check=True, capture_output=True)
     (head / "emobench.toml").write_text('[gates]\nlatency_p50_seconds = "5%"\n')
     (head / "benchmarks" / "test_tiny.py").write_text(matrix(seconds=0.05))
-    assert runner.run() == 0, runner.log
+    assert runner.run(repeats=1) == 0, runner.log
     assert "latency not gated" in runner.summary
     (head / "benchmarks" / "test_tiny.py").write_text(matrix(accuracy=0.6))
-    assert runner.run() == 10, runner.log
+    assert runner.run(repeats=1) == 10, runner.log
     assert runner.codes["Gate"] == 10

@@ -196,7 +196,7 @@ def _head_flops(plan: MemoryPlan, shape: Shape, length: int) -> float:
 def _adapter_flops(plan: MemoryPlan) -> float:
     """Products of the adapters on the whole batch."""
     assert plan.method is not None
-    layers = shape_of(plan.model).layers
-    found = [linear for layer in range(layers) for linear in adapted(plan.model, plan.method, layer)]
+    shape = shape_of(plan.model)
+    found = [linear for layer in range(shape.layers) for linear in adapted(shape, plan.model, plan.method, layer)]
     tokens = plan.batch_size * plan.length
     return 2.0 * tokens * plan.method.rank * sum(linear.inputs + linear.outputs for linear in found)

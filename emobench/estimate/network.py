@@ -82,7 +82,7 @@ class Network:
     def adapted(self, layer: int) -> tuple[Linear, ...]:
         """The matrices of a layer that adapters stand on."""
         if layer not in self.standing:
-            self.standing[layer] = adapted(self.plan.model, self.plan.method, layer)
+            self.standing[layer] = adapted(self.shape, self.plan.model, self.plan.method, layer)
         return self.standing[layer]
 
     def norm(self, x: Value, *, width: int | None = None, trained: bool | None = None) -> Value:

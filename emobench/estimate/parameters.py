@@ -52,7 +52,7 @@ def trainable_parameters(model: ModelSpec, method: MethodSpec, num_labels: int =
 def adapter_parameters(model: ModelSpec, method: MethodSpec) -> int:
     """Parameters of LoRA: rank x (inputs + outputs) of every adapted matrix (Hu et al. 2021, section 4.1)."""
     shape = shape_of(model)
-    found = [linear for layer in range(shape.layers) for linear in _standing(shape, model, method, layer)]
+    found = [linear for layer in range(shape.layers) for linear in adapted(shape, model, method, layer)]
     if not found:
         raise UnsupportedError(
             f"model {model.id!r} has none of its row's LoRA targets",
@@ -62,12 +62,8 @@ def adapter_parameters(model: ModelSpec, method: MethodSpec) -> int:
     return sum(method.rank * (linear.inputs + linear.outputs) for linear in found)
 
 
-def adapted(model: ModelSpec, method: MethodSpec | None, layer: int) -> tuple[Linear, ...]:
+def adapted(shape: Shape, model: ModelSpec, method: MethodSpec | None, layer: int) -> tuple[Linear, ...]:
     """The matrices of a layer that adapters stand on: those whose name ends like a target of the row."""
-    return _standing(shape_of(model), model, method, layer)
-
-
-def _standing(shape: Shape, model: ModelSpec, method: MethodSpec | None, layer: int) -> tuple[Linear, ...]:
     if method is None or method.id != "lora" or shape.family.conv1d:
         return ()
     endings = tuple(f".{name}" for group in method.targets for name in getattr(model.lora_targets, group))

@@ -5,42 +5,92 @@ Weights, optimizer state and what a process takes besides are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emobench.estimate.network import Network
-from emobench.estimate.parameters import trainable_parameters
+from emobench.estimate.parameters import adapted, trainable_parameters
 from emobench.estimate.plan import MemoryPlan
-from emobench.estimate.shapes import Linear, shape_of
-from emobench.estimate.tape import Memory, Tape, Value
+from emobench.estimate.shapes import Linear, Shape, shape_of
+from emobench.estimate.tape import Memory, Phase, Place, Tape, Value
+
+SHALLOW = 4
+"""Layers that are computed of a deep network: the first and the last two are unlike those between, which repeat."""
 
 
 def pass_bytes(plan: MemoryPlan) -> Mapping[str, int]:
-    """Bytes by kind (activations, gradients, optimizer, logits, kv_cache, workspace) at the peak; weights apart."""
+    """Bytes by kind (activations, gradients, optimizer, logits, kv_cache, workspace) at the peak; weights apart.
+
+    Of a network whose layers are alike only :data:`SHALLOW` are computed, and one more: a layer in between adds as much
+    to every phase of the work as any other does. The result is that of computing all of them.
+    """
+    shape = shape_of(plan.model)
+    if not is_deep(plan, shape):
+        return highest(bytes_by_phase(plan, shape))
+    few, more = (bytes_by_phase(plan, replace(shape, layers=SHALLOW + added)) for added in (0, 1))
+    wider = {_from_the_ends(phase, SHALLOW + 1): found for phase, found in more}
+    extra = shape.layers - SHALLOW
+    grown = []
+    for phase, found in few:
+        other = wider[_from_the_ends(phase, SHALLOW)]
+        kinds = {**found, **other}
+        grown.append((phase, {kind: _line(found.get(kind, 0), other.get(kind, 0), extra) for kind in kinds}))
+    return highest(grown)
+
+
+def is_deep(plan: MemoryPlan, shape: Shape) -> bool:
+    """Whether the network has many layers, all of them alike."""
+    if shape.layers <= 2 * SHALLOW:
+        return False
+    return len({adapted(shape, plan.model, plan.method, layer) for layer in range(shape.layers)}) == 1
+
+
+def highest(phases: Sequence[tuple[Phase, Mapping[str, int]]]) -> Mapping[str, int]:
+    """The bytes by kind of the phase with most, the first of several."""
+    return max((found for _, found in phases), key=lambda found: sum(found.values()))
+
+
+def bytes_by_phase(plan: MemoryPlan, shape: Shape) -> list[tuple[Phase, Mapping[str, int]]]:
+    """Each phase of the work on a network of that shape, with the bytes by kind at its peak."""
     memory = Memory()
-    net = Network(plan=plan, shape=shape_of(plan.model), tape=Tape(memory, recording=plan.work == "train"))
+    net = Network(plan=plan, shape=shape, tape=Tape(memory, recording=plan.work == "train"))
     if plan.work == "train":
-        _train(net)
-        return memory.at_peak
+        return _train(net)
     forward_and_back(net)
     if plan.work == "generate":
         _decode(net)
-    return memory.at_peak
+    return memory.phases
 
 
-def _train(net: Network) -> None:
+def _from_the_ends(phase: Phase, layers: int) -> tuple[int, str, Place, bool]:
+    """The phase with its layer counted from the nearer end, and whether that is the last layer's."""
+    part, direction, place = phase
+    if not isinstance(place, int):
+        return part, direction, place, False
+    last = place >= layers // 2
+    return part, direction, layers - 1 - place if last else place, last
+
+
+def _line(few: int, more: int, extra: int) -> int:
+    """What ``few`` becomes with so many steps like the one to ``more``."""
+    return few + extra * (more - few)
+
+
+def _train(net: Network) -> list[tuple[Phase, Mapping[str, int]]]:
     """An optimizer step that is not the first: the optimizer's state is there, gradients are made by the first part."""
     plan, tape = net.plan, net.tape
     assert plan.method is not None
     state = tape.memory.block(8 * trainable_parameters(plan.model, plan.method, plan.num_labels), "optimizer")
     for part in range(min(plan.parts, 2)):
-        tape.gradients_exist = part > 0
+        tape.gradients_exist, tape.part = part > 0, part
         forward_and_back(net)
         net.masks.clear()
+    phases = tape.memory.phases
     del state
+    return phases
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ForwardCounts:
     """What one forward pass of a plan does besides its matrix products."""
 
@@ -54,10 +104,18 @@ class ForwardCounts:
 
 def forward_counts(plan: MemoryPlan) -> ForwardCounts:
     """Counted operation by operation; of ``generate`` the pass over the prompt."""
-    memory = Memory()
-    net = Network(plan=plan, shape=shape_of(plan.model), tape=Tape(memory, recording=False))
+    shape = shape_of(plan.model)
+    if not is_deep(plan, shape):
+        return ForwardCounts(*counts_of_layers(plan, shape))
+    few, more = (counts_of_layers(plan, replace(shape, layers=SHALLOW + added)) for added in (0, 1))
+    return ForwardCounts(*(_line(a, b, shape.layers - SHALLOW) for a, b in zip(few, more, strict=True)))
+
+
+def counts_of_layers(plan: MemoryPlan, shape: Shape) -> tuple[int, int, int]:
+    """Written bytes, numbers of torch's generator and of the product's own, in a network of that shape."""
+    net = Network(plan=plan, shape=shape, tape=Tape(Memory(), recording=False))
     forward_and_back(net)
-    return ForwardCounts(written_bytes=memory.written, drawn=net.drawn, drawn_fast=net.drawn_fast)
+    return net.tape.memory.written, net.drawn, net.drawn_fast
 
 
 def forward(net: Network) -> Value:
@@ -85,6 +143,7 @@ def forward_and_back(net: Network) -> None:
 def embed(net: Network) -> Value:
     """Token vectors with positions, types, norm and dropout where the family has them."""
     plan, shape, make = net.plan, net.shape, net.tape.make
+    net.tape.reach("start")
     tokens = plan.batch_size * plan.length
     item = net.item
     ids = Value(net.tape.memory.block(3 * tokens * 8), tokens, 8)
@@ -131,6 +190,7 @@ def masks(net: Network) -> None:
 
 def run_layer(net: Network, hidden: Value, layer: int) -> Value:
     """One layer, checkpointed where the plan says so."""
+    net.tape.reach(layer)
     last_of_encoder = net.shape.family.encoder and net.plan.first_token and layer == net.shape.layers - 1
 
     def part(x: Value) -> Value:
@@ -182,6 +242,7 @@ def decoder_layer(net: Network, x: Value, layer: int) -> Value:
 def head(net: Network, hidden: Value) -> Value:
     """The classifier on its token, or a language model's logits, and the loss."""
     plan, shape, make = net.plan, net.shape, net.tape.make
+    net.tape.reach("head")
     trained = net.trains("head")
     if not shape.family.encoder:
         hidden = net.norm(hidden)
@@ -233,6 +294,7 @@ def _decode(net: Network) -> None:
     part = plan.batch_size * net.shape.key_width * net.item
     whole = 2 * net.shape.layers * part * (plan.length + plan.new_tokens)
     held = memory.block(whole + part * (plan.length + plan.new_tokens), "kv_cache")
+    net.tape.part = 1
     step = Network(plan=replace(plan, length=1, new_tokens=0), shape=net.shape, tape=net.tape)
     forward_and_back(step)
     del held

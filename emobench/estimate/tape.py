@@ -8,18 +8,28 @@ what was kept. What the operations of a model are stands in ``network``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
+
+Place = int | Literal["start", "head"]
+"""Where in a network: the index of a layer, before all of them, or after."""
+Phase = tuple[int, Literal["forward", "backward"], Place]
+"""Of the work: the number of its part, the direction, and the place."""
+START: Phase = (0, "forward", "start")
 
 
 class Memory:
-    """Counts bytes: those alive by kind, the most that were ever alive at once, and all that were ever written."""
+    """Counts bytes: those alive by kind, the most alive at once in each phase, and all that were ever written."""
 
     def __init__(self) -> None:
         self.live: dict[str, int] = {}
         self.total = 0
         self.peak = 0
+        """Of the current phase."""
+        self.phase = START
         self.written = 0
+        self._ended: list[tuple[Phase, Mapping[str, int]]] = []
         self._kept: dict[str, int] = {}
         self._rose = False
 
@@ -39,10 +49,22 @@ class Memory:
             if self.total > self.peak:
                 self.peak, self._rose = self.total, True
 
+    def enter(self, phase: Phase) -> None:
+        """Begin another phase, or go on with this one; what is alive then is its peak until more is."""
+        if phase == self.phase:
+            return
+        self._ended.append((self.phase, self.at_peak))
+        self.phase, self.peak, self._rose = phase, self.total, True
+
     @property
     def at_peak(self) -> dict[str, int]:
-        """Bytes by kind when the most were alive, the first time."""
+        """Bytes by kind when the most were alive in the current phase, the first time."""
         return dict(self.live) if self._rose else self._kept
+
+    @property
+    def phases(self) -> list[tuple[Phase, Mapping[str, int]]]:
+        """Each phase so far, in order, with the bytes by kind at its peak."""
+        return [*self._ended, (self.phase, self.at_peak)]
 
 
 class Block:
@@ -65,6 +87,7 @@ class Operation:
     """What the backward pass knows of an operation."""
 
     order: int
+    place: Place
     sources: Sequence[tuple[Operation | None, int, bool]] = ()
     """Of each input: the operation it came from (None where it needs no gradient), the bytes of its gradient, and
     whether that is the output's own gradient handed through."""
@@ -104,8 +127,16 @@ class Tape:
     gradients_exist: bool = False
     """A second pass adds to gradients that are there: its own are made and let go."""
     count: int = 0
+    part: int = 0
+    """Of the work: passes that follow one another."""
+    place: Place = "start"
     held: list[Block] = field(default_factory=list)
     """Gradients of parameters."""
+
+    def reach(self, place: Place) -> None:
+        """What follows in the forward pass is computed there."""
+        self.place = place
+        self.memory.enter((self.part, "forward", place))
 
     def make(
         self,
@@ -150,7 +181,7 @@ class Tape:
     ) -> Operation:
         """A recorded operation, newer than all before."""
         self.count += 1
-        return Operation(self.count, sources, kept, parameters, working, again)
+        return Operation(self.count, self.place, sources, kept, parameters, working, again)
 
     def checkpoint(self, part: Callable[[Value], Value], given: Value) -> Value:
         """Run a part of the network without keeping anything but its input; the backward pass runs it again."""
@@ -181,6 +212,8 @@ class Tape:
         while waiting:
             order = max(waiting)
             operation, given = waiting.pop(order), gradients.pop(order)
+            self.place = operation.place
+            self.memory.enter((self.part, "backward", self.place))
             if operation is until:
                 reached = given
                 continue

@@ -118,7 +118,7 @@ def test_fast(case, model, precision, device, batch_size):
 """
 
 
-def suite(folder: Path, *, cases: int = FAST_CASES, pause: float = 0.02) -> None:
+def suite(folder: Path, *, cases: int = FAST_CASES, pause: float = 0.005) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "pytest.ini").write_text("[pytest]\n")
     (folder / "test_suite.py").write_text(SUITE.format(cases=cases, pause=pause))
