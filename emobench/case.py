@@ -7,6 +7,7 @@ plugin, which sees the exceptions.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -98,6 +99,8 @@ class Case:
         """What :meth:`material` gave; not there before."""
         self.trained: LoadedModel | None = None
         self._lock: BaseFileLock | None = None
+        self._apart = ""
+        """Ends the name of its folder of checkpoints where another process has the one of this case."""
         self._held_bytes: int | None = None
         """What device (CPU: process) held before the latest model was loaded."""
 
@@ -200,24 +203,38 @@ class Case:
     @property
     def checkpoints(self) -> Path:
         """Where an interrupted training of this case left its checkpoints; another case has another folder."""
-        return (self.home or self.folder) / CHECKPOINTS / self.plan_key
+        return (self.home or self.folder) / CHECKPOINTS / f"{self.plan_key}{self._apart}"
 
     def _hold_checkpoints(self) -> None:
-        """Keep others out of checkpoints in a shared folder; where they cannot be kept out, take a folder alone.
+        """Keep others out of the case's checkpoints; where they cannot be kept out, take a folder alone.
 
-        On this machine the run itself is held by one session; a job of a cluster may outlive the session that gave it.
+        A job of a cluster may outlive the session that gave it, and two tests may measure one case in two workers.
         """
-        if self.home is None or self._lock is not None:
+        if self._lock is not None or self._apart:
             return
         why = "another process trains this case"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = try_lock(self.checkpoints / LOCK)
         except OSError as error:
+            if self.home is None:
+                # The run is held by this session; without locks at least no other session is in its folder.
+                return
             why = str(error)
-        if self._lock is None:
-            self.note(f"checkpoints in {self.home} were left alone: {why}")
+        if self._lock is not None:
+            return
+        self.note(f"checkpoints in {self.home or self.folder} were left alone: {why}")
+        if self.home is not None:
             self.home = None
+            self._hold_checkpoints()
+        else:
+            self._apart = f"-{os.getpid()}"
+
+    def let_go(self) -> None:
+        """Let others at its checkpoints: this process does nothing more with the case."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of a case that has ended: it is not gone on with.
@@ -225,7 +242,7 @@ class Case:
         In a shared folder that is left to the session, when it has the record.
         """
         if self.plan_key and self.home is None:
-            forget_checkpoints(self.folder, self.plan_key)
+            forget_checkpoints(self.folder, self.checkpoints.name)
 
     def begin_anew(self) -> None:
         """Before the case is measured once more: the next attempt goes on with nothing, and holds what it keeps."""
@@ -233,8 +250,7 @@ class Case:
             return
         for place in self.checkpoints.glob("*seed*"):
             shutil.rmtree(place)
-        if self._lock is not None:
-            self._lock.release()
+        self.let_go()
 
     def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
         """Keep everything one seed gave; quality of random weights is left out, it means nothing."""

@@ -119,6 +119,24 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path: Path) -> None:
     assert first.with_checkpoints(PLAN).folder == tmp_path / "checkpoints" / "k" / "seed3"
 
 
+def test_two_tests_of_one_case_train_apart(tmp_path: Path) -> None:
+    """Two workers of one session: the second has a folder of its own, and ending takes no other's checkpoints."""
+    first, second = a_case(tmp_path, None), a_case(tmp_path, None)
+    leave_checkpoint(first.with_checkpoints(PLAN))
+    plan = second.with_checkpoints(PLAN)
+    assert plan.folder is not None
+    assert plan.folder.parent != first.checkpoints
+    assert not plan.resume
+    assert second.with_checkpoints(PLAN).folder == plan.folder
+    assert second.details["notes"] == [f"checkpoints in {tmp_path} were left alone: another process trains this case"]
+    leave_checkpoint(plan)
+    second.forget_checkpoints()
+    assert (first.checkpoints / "seed3" / "checkpoint-7" / "weights").exists()
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["k"]
+    first.let_go()
+    assert a_case(tmp_path, None).with_checkpoints(PLAN).resume
+
+
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_a_file_system_without_locks_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """What cannot be held is not shared."""
