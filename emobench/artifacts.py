@@ -19,10 +19,14 @@ def file_name(case_id: str, node: str = "") -> str:
     Two tests may measure one case: the name of what another test than the shipped one of its kind leaves has six digits
     more, of the test's node id.
     """
-    plain = case_id.replace("[", "__").rstrip("]")
+    return case_id.replace("[", "__").rstrip("]") + mark_of(node)
+
+
+def mark_of(node: str) -> str:
+    """What tells the files of a test from those of the shipped test of the same case; nothing for that one itself."""
     if not node or _SHIPPED.fullmatch(node):
-        return plain
-    return f"{plain}-{hashlib.sha256(node.encode()).hexdigest()[:6]}"
+        return ""
+    return f"-{hashlib.sha256(node.encode()).hexdigest()[:6]}"
 
 
 def keep_predictions(case: Case) -> None:

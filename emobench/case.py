@@ -7,7 +7,6 @@ plugin, which sees the exceptions.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emobench import seed_rounds, timing, tracing
-from emobench.artifacts import file_name
+from emobench.artifacts import file_name, mark_of
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.goals import Goals
 from emobench.devices import autocast_dtype
@@ -99,15 +98,17 @@ class Case:
         """What :meth:`material` gave; not there before."""
         self.trained: LoadedModel | None = None
         self._lock: BaseFileLock | None = None
-        self._apart = ""
-        """Ends the name of its folder of checkpoints where another process has the one of this case."""
         self._held_bytes: int | None = None
         """What device (CPU: process) held before the latest model was loaded."""
 
     @property
     def file_name(self) -> str:
         """Name of its files in the run's folder, without what tells them apart."""
-        return file_name(self.spec.id, getattr(self.benchmark, "fullname", ""))
+        return file_name(self.spec.id, self._node)
+
+    @property
+    def _node(self) -> str:
+        return getattr(self.benchmark, "fullname", "")
 
     def add(self, metrics: Sequence[Metric], *, seed: int | None = None) -> None:
         """Keep metrics of one seed (the first one where the case has no seeds to tell apart)."""
@@ -202,39 +203,25 @@ class Case:
 
     @property
     def checkpoints(self) -> Path:
-        """Where an interrupted training of this case left its checkpoints; another case has another folder."""
-        return (self.home or self.folder) / CHECKPOINTS / f"{self.plan_key}{self._apart}"
+        """Where an interrupted training of this case and test left its checkpoints; any other has another folder."""
+        return (self.home or self.folder) / CHECKPOINTS / f"{self.plan_key}{mark_of(self._node)}"
 
     def _hold_checkpoints(self) -> None:
-        """Keep others out of the case's checkpoints; where they cannot be kept out, take a folder alone.
+        """Keep others out of checkpoints in a shared folder; where they cannot be kept out, take a folder alone.
 
-        A job of a cluster may outlive the session that gave it, and two tests may measure one case in two workers.
+        On this machine the run itself is held by one session; a job of a cluster may outlive the session that gave it.
         """
-        if self._lock is not None or self._apart:
+        if self.home is None or self._lock is not None:
             return
         why = "another process trains this case"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self._lock = try_lock(self.checkpoints / LOCK)
         except OSError as error:
-            if self.home is None:
-                # The run is held by this session; without locks at least no other session is in its folder.
-                return
             why = str(error)
-        if self._lock is not None:
-            return
-        self.note(f"checkpoints in {self.home or self.folder} were left alone: {why}")
-        if self.home is not None:
+        if self._lock is None:
+            self.note(f"checkpoints in {self.home} were left alone: {why}")
             self.home = None
-            self._hold_checkpoints()
-        else:
-            self._apart = f"-{os.getpid()}"
-
-    def let_go(self) -> None:
-        """Let others at its checkpoints: this process does nothing more with the case."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints of a case that has ended: it is not gone on with.
@@ -250,7 +237,8 @@ class Case:
             return
         for place in self.checkpoints.glob("*seed*"):
             shutil.rmtree(place)
-        self.let_go()
+        if self._lock is not None:
+            self._lock.release()
 
     def keep(self, loaded: LoadedModel, fitted: FitOutcome, scored: Evaluation, *, seed: int) -> None:
         """Keep everything one seed gave; quality of random weights is left out, it means nothing."""

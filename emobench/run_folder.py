@@ -21,7 +21,7 @@ FOLDERS = "runs"
 ORIGINALS = "originals"
 """Folder of a run with the trained originals that its shrink cases share, by key."""
 CHECKPOINTS = "checkpoints"
-"""Folder of a run with the checkpoints of trainings that have not ended, by plan key."""
+"""Folder of a run with the checkpoints of trainings that have not ended, by plan key and test."""
 LOCK = ".held"
 LATEST = "latest"
 _HEAD = b'{"event": "head"'
@@ -54,9 +54,9 @@ def forget_originals(folder: Path) -> None:
     shutil.rmtree(folder / ORIGINALS, ignore_errors=True)
 
 
-def forget_checkpoints(folder: Path, key: str) -> None:
-    """Remove the checkpoints of a case that has ended. What cannot be removed only takes space."""
-    shutil.rmtree(folder / CHECKPOINTS / key, ignore_errors=True)
+def forget_checkpoints(folder: Path, name: str) -> None:
+    """Remove the folder with the checkpoints of a case that has ended. What cannot be removed only takes space."""
+    shutil.rmtree(folder / CHECKPOINTS / name, ignore_errors=True)
     with contextlib.suppress(OSError):  # of another case, or there are none
         (folder / CHECKPOINTS).rmdir()
 

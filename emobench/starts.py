@@ -58,7 +58,6 @@ def start(session: Session, item: pytest.Item, benchmark: Any) -> Case:
 
 def put_down(session: Session, case: Case) -> None:
     """Note of a case that ends without a record, as one that skips itself does, that it is not lost."""
-    case.let_go()
     if session.kept_model is not None and not (case.kept and session.records[-1].status is Status.OK):
         # What a case that broke left of its model is not known; one that is measured again loads it again.
         session.kept_model.let_go()

@@ -22,12 +22,12 @@ from emobench.training.fit import FitPlan
 PLAN = FitPlan(device="cpu", precision="fp32", seed=3, epochs=1, learning_rate=1e-3)
 
 
-def a_case(folder: Path, shared: Path | None) -> Case:
+def a_case(folder: Path, shared: Path | None, *, node: str = "") -> Case:
     spec = CaseSpec(
         kind="inference", model=find_model("all-minilm-l6-v2", {}), precision="fp32", device="cpu", batch_size=1,
         profile=PROFILES["smoke"],
     )  # fmt: skip
-    benchmark = types.SimpleNamespace(extra_info={})
+    benchmark = types.SimpleNamespace(extra_info={}, fullname=node)
     progress = types.SimpleNamespace(step=lambda *_: None, note=lambda *_: None)
     return Case(spec, benchmark, folder=folder, progress=progress, plan_key="k", home=shared)  # type: ignore[arg-type]  # doubles
 
@@ -119,22 +119,26 @@ def test_two_processes_do_not_write_into_one_folder(tmp_path: Path) -> None:
     assert first.with_checkpoints(PLAN).folder == tmp_path / "checkpoints" / "k" / "seed3"
 
 
-def test_two_tests_of_one_case_train_apart(tmp_path: Path) -> None:
-    """Two workers of one session: the second has a folder of its own, and ending takes no other's checkpoints."""
-    first, second = a_case(tmp_path, None), a_case(tmp_path, None)
-    leave_checkpoint(first.with_checkpoints(PLAN))
-    plan = second.with_checkpoints(PLAN)
-    assert plan.folder is not None
-    assert plan.folder.parent != first.checkpoints
-    assert not plan.resume
-    assert second.with_checkpoints(PLAN).folder == plan.folder
-    assert second.details["notes"] == [f"checkpoints in {tmp_path} were left alone: another process trains this case"]
-    leave_checkpoint(plan)
-    second.forget_checkpoints()
-    assert (first.checkpoints / "seed3" / "checkpoint-7" / "weights").exists()
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["k"]
-    first.let_go()
-    assert a_case(tmp_path, None).with_checkpoints(PLAN).resume
+@pytest.mark.parametrize("shared", [True, False])
+def test_two_tests_of_one_case_train_apart(tmp_path: Path, shared: bool) -> None:
+    """Each has a folder of its own, finds it again, and takes no other's with it when it ends."""
+    home = tmp_path if shared else None
+    first, second = (a_case(tmp_path, home, node=f"test_mine.py::test_{name}") for name in "ab")
+    for case in (first, second):
+        leave_checkpoint(case.with_checkpoints(PLAN))
+        assert "notes" not in case.details
+        if shared:
+            end_process(case)
+    assert first.checkpoints != second.checkpoints
+    assert a_case(tmp_path, home, node="test_mine.py::test_b").with_checkpoints(PLAN).resume
+    forget_checkpoints(tmp_path, second.checkpoints.name)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [first.checkpoints.name]
+
+
+def test_the_shipped_test_has_the_case_s_own_folder(tmp_path: Path) -> None:
+    """Its name is the plan's key, whatever the profile's place."""
+    case = a_case(tmp_path, None, node="benchmarks/test_inference.py::test_inference[all-minilm-l6-v2-fp32-cpu-b1]")
+    assert case.checkpoints == tmp_path / "checkpoints" / "k"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])

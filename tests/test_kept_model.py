@@ -21,7 +21,7 @@ from emobench.kept_model import KeptModel, can_share
 from emobench.records.record import Record
 from emobench.records.store import load_run
 from emobench.specs import CaseSpec
-from tests.strict import strict_ini
+from tests.strict import LOADED, WORKERS, strict_ini
 
 SUITE = """
 import pytest
@@ -62,7 +62,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def run(pytester: pytest.Pytester, *arguments: str, breaks: int = 0) -> list[Record]:
-    pytester.makeini(strict_ini())
+    pytester.makeini(strict_ini(WORKERS, LOADED))
     pytester.makepyfile(test_suite=SUITE.format(breaks=breaks))
     storage = pytester.path / "results"
     usual = ("--emo-profile=smoke", "--emo-weights=random", "--emo-reruns=0", f"--benchmark-storage=file://{storage}")

@@ -19,7 +19,7 @@ import pytest
 from emobench.parallel import switch
 from emobench.records.journal import journal_files
 from emobench.records.store import Run, load_run
-from tests.strict import strict_ini
+from tests.strict import WORKERS, strict_ini
 
 SUITE = """
 import os, signal, time
@@ -55,7 +55,7 @@ needs_two_cores = pytest.mark.skipif(len(CORES) < 2, reason="leases cores of a m
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     (tmp_path / "test_suite.py").write_text(SUITE)
-    (tmp_path / "pytest.ini").write_text(strict_ini())
+    (tmp_path / "pytest.ini").write_text(strict_ini(WORKERS))
     return tmp_path
 
 

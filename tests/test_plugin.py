@@ -25,7 +25,7 @@ import emobench.records.store
 import emobench.reports.tables
 from emobench.artifacts import file_name
 from emobench.records.predictions import read_predictions
-from tests.strict import strict_ini
+from tests.strict import LOADED, WORKERS, strict_ini
 
 HEADER = """
 import pytest
@@ -44,7 +44,7 @@ STORAGE = "--benchmark-storage=file://./results"
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini(strict_ini())
+    pytester.makeini(strict_ini(WORKERS, LOADED))
     return pytester
 
 

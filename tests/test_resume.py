@@ -18,7 +18,7 @@ import emobench.reports.tables  # noqa: F401
 from emobench import run_folder
 from emobench.records.journal import journal_files
 from emobench.records.store import load_run
-from tests.strict import strict_ini
+from tests.strict import LOADED, WORKERS, strict_ini
 
 SUITE = """
 import os
@@ -40,7 +40,7 @@ STORAGE = "--benchmark-storage=file://./results"
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini(strict_ini())
+    pytester.makeini(strict_ini(WORKERS, LOADED))
     return pytester
 
 

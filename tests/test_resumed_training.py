@@ -14,7 +14,7 @@ import torch  # noqa: F401
 
 from emobench.records.store import load_run, run_files
 from emobench.training.fit import fit
-from tests.strict import strict_ini
+from tests.strict import LOADED, WORKERS, strict_ini
 from tests.training.test_fit import plan, tiny_data, tiny_model
 
 SUITE = """
@@ -56,7 +56,11 @@ def folders(storage: Path) -> list[Path]:
 def test_a_training_goes_on_from_its_checkpoint(pytester: pytest.Pytester, name: str) -> None:
     """Ended after 17 of 30 steps: resumed it starts at 17, has the losses of one never ended, and leaves nothing."""
     body, more, code = ENDS[name]
-    pytester.makeini(strict_ini("ignore::DeprecationWarning", settings=f"pythonpath = {Path(__file__).parents[1]}\n"))
+    pytester.makeini(
+        strict_ini(
+            WORKERS, LOADED, "ignore::DeprecationWarning", settings=f"pythonpath = {Path(__file__).parents[1]}\n"
+        )
+    )
     pytester.makepyfile(test_suite=SUITE.format(end=body))
     usual = ("--emo-profile=smoke", "--benchmark-storage=file://./results", "-p", "no:cacheprovider", "-p", "no:xdist")
     ended = pytester.runpytest_subprocess(*usual, *more)

@@ -15,7 +15,7 @@ from emobench.estimate.shapes import Linear, Shape, shape_of
 from emobench.estimate.tape import Memory, Phase, Place, Tape, Value
 
 SHALLOW = 4
-"""Layers that are computed of a deep network: the first and the last two are unlike those between, which repeat."""
+"""Layers that are computed of a deep network: the first two and the last two; those between repeat."""
 
 
 def pass_bytes(plan: MemoryPlan) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from emobench.artifacts import mark_of
 from emobench.endings import largest_that_fitted
 from emobench.executors.isolated import Ending
 from emobench.executors.jobs import OUTPUTS, Job, outputs
@@ -79,7 +80,7 @@ class Delivery:
             told = reports.get(plain_node_id(item), [])
             for line in mine:
                 if line.event == "finished" and line.key and line.status != Status.INTERRUPTED.value:
-                    forget_checkpoints(self.session.folder, line.key)
+                    forget_checkpoints(self.session.folder, line.key + mark_of(plain_node_id(item)))
             if _is_whole(told):
                 self._take_skip(told)
                 self._deliver(item, told)

@@ -376,7 +376,7 @@ def test_quality_is_quoted_with_its_source(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "results" / "examples", tmp_path / "results")
     quotes = saved_quotes(tmp_path / "results")
     text = quality_text(quotes, "all-minilm-l6-v2", DATA)
-    assert text == "accuracy 0.784 [0.757, 0.808] full fp32, profile quick (run 0001)"
+    assert text == "accuracy 0.787 [0.761, 0.811] full fp32, profile quick (run 0001)"
     assert quality_text(quotes, "roberta-base", "sst2").endswith("arXiv:2106.09685, table 2)")
     assert quality_text(quotes, "phi-3-mini", DATA) == "accuracy unknown"
     for file in (tmp_path / "results").glob("*/*.json"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emobench.estimate.tape import Block, Memory, Tape, Value
+from emobench.estimate.tape import Block, Memory, Phase, Tape, Value
 
 
 def leaf(tape: Tape, count: int, *, trained: bool = False) -> Value:
@@ -50,6 +50,24 @@ def test_the_peak_is_that_of_a_log_of_every_block(moves: list[tuple[str, int]]) 
     first = next((live for total, live in seen if total == highest), {})
     assert memory.peak == highest
     assert {name: count for name, count in memory.at_peak.items() if count} == first
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(-3, 9)), max_size=40))
+def test_each_phase_has_its_own_peak(moves: list[tuple[int, int]]) -> None:
+    """What is alive when a phase begins counts as its peak until more is; one that goes on is one phase."""
+    memory, held = Memory(), list[Block]()
+    totals: list[tuple[object, list[int]]] = [(memory.phase, [0])]
+    for place, size in moves:
+        phase: Phase = (0, "forward", place)
+        memory.enter(phase)
+        if totals[-1][0] != phase:
+            totals.append((phase, [memory.total]))
+        if size < 0:
+            del held[:1]
+        else:
+            held.append(memory.block(size))
+        totals[-1][1].append(memory.total)
+    assert [(phase, sum(kinds.values())) for phase, kinds in memory.phases] == [(at, max(seen)) for at, seen in totals]
 
 
 def test_nothing_is_kept_where_no_gradient_flows() -> None:

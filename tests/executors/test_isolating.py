@@ -17,6 +17,7 @@ import scipy.stats  # noqa: F401
 from emobench.executors.isolated import End, Ending
 from emobench.executors.verdicts import last_words, without_record
 from emobench.outcomes import Status
+from tests.strict import WORKERS, strict_ini
 
 SUITE = """
 import faulthandler, os, resource, signal, sys, time
@@ -68,9 +69,7 @@ ARGUMENTS = ("--emo-profile=smoke", "--emo-reruns=0", "--benchmark-storage=file:
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester) -> pytest.Pytester:
-    pytester.makeini(
-        "[pytest]\nfilterwarnings =\n    error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
-    )
+    pytester.makeini(strict_ini(WORKERS))
     pytester.makepyfile(test_suite=SUITE)
     return pytester
 

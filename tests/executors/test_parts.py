@@ -10,6 +10,7 @@ import pytest
 
 from emobench.commands.merging import merge_runs
 from emobench.commands.place import find_place
+from tests.strict import WORKERS, strict_ini
 
 SUITE = """
 import os
@@ -35,9 +36,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     monkeypatch.setenv("EMOBENCH_LEASES", str(pytester.path / "leases"))
-    pytester.makeini(
-        "[pytest]\nfilterwarnings =\n    error\n    default::pytest_benchmark.logger.PytestBenchmarkWarning\n"
-    )
+    pytester.makeini(strict_ini(WORKERS))
     pytester.makepyfile(test_suite=SUITE)
     return pytester
 

@@ -158,8 +158,11 @@ def test_killed_sessions_are_gone_on_with_to_the_last_case(tmp_path: Path) -> No
     for number in range(SESSION_KILLS):
         storage = tmp_path / f"results{number}"
         process = session(tmp_path, storage)
-        wanted, deadline = moments.randrange(FAST_CASES), time.monotonic() + 300
-        while sum(finished(storage).values()) < wanted and process.poll() is None and time.monotonic() < deadline:
+        # The last time when all have finished and the run is being saved.
+        wanted = moments.randrange(FAST_CASES) if number < SESSION_KILLS - 1 else FAST_CASES
+        deadline = time.monotonic() + 300
+        while sum(finished(storage).values()) < wanted and process.poll() is None:
+            assert time.monotonic() < deadline, f"{wanted} cases did not finish in 300 s"
             time.sleep(0.005)
         time.sleep(moments.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
@@ -179,7 +182,7 @@ def test_killed_sessions_are_gone_on_with_to_the_last_case(tmp_path: Path) -> No
         # What had finished was not run once more.
         if count < FAST_CASES:
             assert f"{FAST_CASES - count} passed" in text
-    assert cut > 0, "no session was killed among its cases"
+    assert cut >= SESSION_KILLS // 2, f"{cut} sessions of {SESSION_KILLS} were killed among their cases"
 
 
 def test_many_runs_into_one_storage(tmp_path: Path) -> None:
