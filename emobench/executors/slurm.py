@@ -19,6 +19,7 @@ from emobench.extras import require
 from emobench.files import write_bytes
 
 SECONDS_BETWEEN_LOOKS = 5.0
+LOCAL = "local"
 SECONDS_FOR_FILES = 30.0
 """How long a file that a finished job wrote may take to be seen through a shared file system."""
 SPARE_MINUTES = 5
@@ -60,7 +61,8 @@ class SlurmExecutor:
                     del seen[index]
                     yield jobs[index], self._answer(submitted.pop(index), self._result(jobs[index]))
                 if submitted and not ready:
-                    time.sleep(min(self.seconds_between_looks, 1.0) if seen else self.seconds_between_looks)
+                    soon = bool(seen) or self.cluster == LOCAL
+                    time.sleep(min(self.seconds_between_looks, 1.0) if soon else self.seconds_between_looks)
         finally:
             for handle in submitted.values():
                 handle.cancel()
@@ -98,7 +100,7 @@ class SlurmExecutor:
 
         One that ended well has written its file, which a shared file system may show a little later.
         """
-        waited = time.monotonic() - ended >= SECONDS_FOR_FILES
+        waited = self.cluster == LOCAL or time.monotonic() - ended >= SECONDS_FOR_FILES
         return waited or self._result(job).exists() or not _ended_well(handle)
 
     def _answer(self, handle: Any, result: Path) -> bytes | Ending:
