@@ -136,7 +136,7 @@ def test_two_tests_of_one_case_train_apart(tmp_path: Path, shared: bool) -> None
 
 
 def test_the_shipped_test_has_the_case_s_own_folder(tmp_path: Path) -> None:
-    """Its name is the plan's key, whatever the profile's place."""
+    """Its name is the plan's key alone."""
     case = a_case(tmp_path, None, node="benchmarks/test_inference.py::test_inference[all-minilm-l6-v2-fp32-cpu-b1]")
     assert case.checkpoints == tmp_path / "checkpoints" / "k"
 

@@ -242,3 +242,63 @@ def test_a_change_in_pytest_benchmark_is_said() -> None:
         found = switch(item(broken), on=True)
         assert found is not None
         assert "cannot be switched on under xdist" in found
+
+
+TWICE = """
+import time
+from dataclasses import dataclass
+from pathlib import Path
+import pytest
+
+@dataclass(frozen=True)
+class Plan:
+    seed: int = 0
+    folder: Path | None = None
+    checkpoint_seconds: float | None = None
+    resume: bool = False
+
+row = pytest.mark.parametrize("model,precision,device,batch_size", [("all-minilm-l6-v2", "fp32", "cpu", 1)])
+
+def train(case, name, other):
+    plan = case.with_checkpoints(Plan())
+    plan.folder.mkdir(parents=True)
+    (plan.folder / name).touch()
+    Path(f"trains-{name}").touch()
+    started = time.monotonic()
+    while not Path(f"trains-{other}").exists():
+        assert time.monotonic() - started < 60, "the other does not run at the same time"
+        time.sleep(0.01)
+    assert [path.name for path in plan.folder.iterdir()] == [name]
+    if name == "second":
+        # The first ends, with all that it removes, while this one still trains.
+        while not any(b'"finished"' in path.read_bytes() for path in case.folder.glob("journal*.jsonl")):
+            assert time.monotonic() - started < 60, "the first does not end"
+            time.sleep(0.01)
+        time.sleep(0.5)
+        assert (plan.folder / name).exists()
+    case.benchmark.pedantic(lambda: None, rounds=3)
+    case.settled = True
+
+@pytest.mark.inference
+@pytest.mark.xdist_group("one")
+@row
+def test_first(case, model, precision, device, batch_size):
+    train(case, "first", "second")
+
+@pytest.mark.inference
+@pytest.mark.xdist_group("two")
+@row
+def test_second(case, model, precision, device, batch_size):
+    train(case, "second", "first")
+"""
+
+
+@pytest.mark.slow
+@needs_two_cores
+def test_two_tests_of_one_case_train_at_the_same_time(place: Path) -> None:
+    """In two workers, each with checkpoints of its own: what one removes when it ends is not the other's."""
+    (place / "test_suite.py").write_text(TWICE)
+    result = run(place, "-n", "2", "--dist", "loadgroup")
+    assert result.returncode == 0, result.stdout
+    assert "2 passed" in result.stdout
+    assert not list(place.glob("results/runs/*/checkpoints/*"))

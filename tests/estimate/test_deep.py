@@ -69,17 +69,17 @@ def plans(row: ModelSpec) -> Iterator[MemoryPlan]:
 def test_a_few_layers_tell_the_bytes_of_all(name: str) -> None:
     """The peak is the whole network's, kind by kind, and so are the forward pass's counts."""
     for plan in random.Random(name).sample(list(plans(MODELS[name])), DRAWN):
-        check(plan)
+        check_plan(plan)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_in_every_architecture(kind: str) -> None:
     """The same for models of the user's own, of any known architecture."""
     for plan in random.Random(kind).sample(list(plans(of_family(kind))), DRAWN):
-        check(plan)
+        check_plan(plan)
 
 
-def check(plan: MemoryPlan) -> None:
+def check_plan(plan: MemoryPlan) -> None:
     shape = shape_of(plan.model)
     assert is_deep(plan, shape)
     whole = highest(bytes_by_phase(plan, shape))
