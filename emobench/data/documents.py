@@ -77,10 +77,14 @@ class Documents:
         """Bytes of all files on disk."""
         self._passed = 0
         self._position = Position()
+        self._told = 0
 
     def bytes_read(self) -> int:
-        """How many of them were read so far; may be asked from another thread than reads."""
-        return min(self.size_bytes, self._passed + self._position.bytes_read())
+        """How many of them were read so far, never fewer than told before; one thread may ask while another reads."""
+        # A file that was just closed tells nothing until it counts as passed.
+        now = min(self.size_bytes, self._passed + self._position.bytes_read())
+        self._told = max(self._told, now)
+        return self._told
 
     def __iter__(self) -> Iterator[list[Document]]:
         """Read all files from the beginning; may be called once.

@@ -507,3 +507,16 @@ def test_a_table_is_the_same_however_it_is_cut_into_blocks(tmp_path: Path, texts
     assert [document.text for document in whole] == [*texts, "last"]
     assert again.faults.shown == documents.faults.shown
     assert documents.faults.shown[0][0] == f"rows.csv:{len(texts) + 1}"
+
+
+def test_how_far_the_reading_is_never_goes_back(tmp_path: Path) -> None:
+    """Asked just when a file was closed and does not yet count as passed."""
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a text"}\n' * 100)
+    documents = open_documents(find_source(str(path), {}))
+    with path.open("rb") as stream:
+        stream.read(1000)
+        documents._position.stream = stream
+        assert documents.bytes_read() == 1000
+    assert stream.closed
+    assert documents.bytes_read() == 1000

@@ -27,7 +27,7 @@ from emobench.estimate.shapes import FAMILIES, shape_of
 from emobench.specs import LoraTargets, ModelSpec, Precision
 
 DEEP = sorted(name for name, row in MODELS.items() if shape_of(row).layers > 2 * SHALLOW)
-DRAWN = 24
+DRAWN = 12
 """Plans of each model, of 60 and more."""
 
 
