@@ -38,15 +38,22 @@ def rates_of(ceilings: Ceilings) -> Rates:
     )
 
 
-def machine_rates(device: DeviceKind, precision: Precision, *, refresh: bool = False) -> Rates:
+def machine_rates(
+    device: DeviceKind, precision: Precision, *, refresh: bool = False, say: Callable[[str], None] | None = None
+) -> Rates:
     """This machine's rates at the dtype a precision computes in, measured once and then read from the cache.
+
+    ``say`` gets a line where they must be measured, which takes a while.
 
     Raises:
         UnsupportedError: there is no such device.
     """
-    from emobench.measurement.ceilings import measured_ceilings
+    from emobench.measurement.ceilings import are_measured, measured_ceilings
 
-    return rates_of(measured_ceilings(device, torch_dtype(precision), refresh=refresh))
+    dtype = torch_dtype(precision)
+    if say is not None and not are_measured(device, dtype):
+        say(f"measuring what {device} reaches in {str(dtype).removeprefix('torch.')}, once on this machine")
+    return rates_of(measured_ceilings(device, dtype, refresh=refresh))
 
 
 def seconds_here(plan: MemoryPlan) -> float:

@@ -12,6 +12,7 @@ import cpuinfo
 import pytest
 from hypothesis import settings
 
+from tests.lightly import lightly
 from tests.strict import FILTERS
 
 # Before torch is imported: workers that each take every core slow one another down many times over.
@@ -54,6 +55,12 @@ def _the_cpu_is_read_once() -> None:
 def cpu_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """The CPU is read at every look, as a user's session reads it."""
     monkeypatch.setattr(cpuinfo, "get_cpu_info", READ_CPU)
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test starts computes nothing, and finds a torch of a few lines."""
+    monkeypatch.setenv("PYTHONPATH", lightly(os.environ)["PYTHONPATH"])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -169,6 +169,20 @@ def test_reading_results_imports_no_torch() -> None:
     assert found.isdisjoint(HEAVY)
 
 
+@pytest.mark.slow
+def test_a_case_without_adapters_imports_no_peft() -> None:
+    """Loading and scoring a classifier goes without peft, which imports bitsandbytes and a compiler: 3 s of CPU."""
+    found = loaded_modules(
+        "import torch\nfrom emobench.catalogue.models import find_model\n"
+        "from emobench.models.kernels import scoring\nfrom emobench.models.load import load_classifier\n"
+        "made = load_classifier(find_model('all-minilm-l6-v2'), num_labels=2, class_names=('a', 'b')).model\n"
+        "ids = torch.full((1, 8), 5)\n"
+        "with scoring(made, 'cpu', rows=1, length=8):\n    made(input_ids=ids, attention_mask=torch.ones_like(ids))"
+    )
+    assert {"torch", "transformers"} <= found
+    assert found.isdisjoint({"peft", "bitsandbytes", "datasets"})
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("test_*.py")), ids=lambda path: path.name)
 def test_what_is_no_case_is_slow(path: Path) -> None:
     """``pytest benchmarks`` is the main job: a benchmark that is none of its cases runs where it is asked for."""

@@ -402,8 +402,7 @@ def test_a_benchmark_keeps_what_every_rank_gave(tmp_path: Path) -> None:
         "smoke",
         "--emo-weights",
         "random",
-        "--emo-set",
-        "max_length=16",
+        *("--emo-set=max_length=16", "--emo-set=train=64", "--emo-set=validation=16", "--emo-set=test=64"),
     ]
     command += ["-k", "minilm and full and fp32 and cpu", f"--benchmark-storage=file://{tmp_path}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -19,6 +19,7 @@ import pytest
 from emobench.parallel import switch
 from emobench.records.journal import journal_files
 from emobench.records.store import Run, load_run
+from tests.lightly import lightly
 from tests.strict import WORKERS, strict_ini
 
 SUITE = """
@@ -66,7 +67,7 @@ def command(*arguments: str) -> list[str]:
 
 def environment(place: Path, **variables: str) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return {**own, "EMOBENCH_LEASES": str(place / "leases"), **variables}
+    return lightly({**own, "EMOBENCH_LEASES": str(place / "leases"), **variables})
 
 
 def run(

@@ -63,7 +63,9 @@ def test_a_training_goes_on_from_its_checkpoint(pytester: pytest.Pytester, name:
     )
     pytester.makepyfile(test_suite=SUITE.format(end=body))
     usual = ("--emo-profile=smoke", "--benchmark-storage=file://./results", "-p", "no:cacheprovider", "-p", "no:xdist")
-    ended = pytester.runpytest_subprocess(*usual, *more)
+    # An interrupt in this process would end this session too.
+    run = pytester.runpytest_subprocess if name == "interrupt" else pytester.runpytest_inprocess
+    ended = run(*usual, *more)
     assert ended.ret == code
     assert folders(pytester.path / "results")[-1].name == "checkpoint-17"
     again = pytester.runpytest_inprocess(*usual, "--emo-resume")

@@ -17,6 +17,7 @@ from typer.main import get_command
 from emobench.catalogue.limits import find_limits
 from emobench.catalogue.profiles import find_profile
 from emobench.cli import app
+from tests.lightly import lightly
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -171,7 +172,7 @@ class Runner:
         found = workflow(BENCHMARK)
         own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
         own |= {name: str(value) for name, value in found["env"].items()} | {"SELECT": "inference"}
-        own["REPEATS"] = str(repeats)
+        own = lightly({**own, "REPEATS": str(repeats)})
         for step in steps(BENCHMARK):
             name = step.get("name", "")
             if "run" not in step or name == "Install both" or not self._wanted(step.get("if", "")):
@@ -277,7 +278,7 @@ def test_without_a_base_run_quality_is_gated_and_latency_is_not(runner: Runner) 
     runner.check_out("base", "def test_inference():\n    raise SystemExit(3)\n")
     runner.check_out("head", matrix())
     head = runner.folder / "head"
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    bare = lightly({name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")})
     for command in (["run", "--profile", "smoke"], ["bless", "latest", "--as", "main"]):
         subprocess.run([head / ".venv/bin/emobench", *command], cwd=head, env=bare, check=True, capture_output=True)
     (head / "emobench.toml").write_text('[gates]\nlatency_p50_seconds = "5%"\n')

@@ -87,7 +87,7 @@ def analysis_of(
     # Told here, because asking takes seconds in which nothing would be seen of the reading.
     device = device or best_device()
     content["training_time"] = training_time(
-        content["sections"]["lengths"], model, device, machine_rates(device, "fp32")
+        content["sections"]["lengths"], model, device, machine_rates(device, "fp32", say=say)
     )
     content["recommendations"] = recommendations(
         content["sections"], tokenizer=model.id, models=place.models, sample=content["sample"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of the JSON file."""
+SAY_SECONDS = 5
+"""Between lines on how far the checking is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +117,7 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
     machines: dict[DeviceKind, Machine | None] = {}
     profiles = Profiles()
     checked: list[str] = []
+    told = 0.0
     elsewhere: dict[str, int] = {}
     findings: list[Finding] = []
     for spec in collected.specs:
@@ -127,6 +131,7 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
         if not checked:
             count = len(collected.specs)
             say(f"checking {count} case{'' if count == 1 else 's'}")
+            told = time.monotonic()
         checked.append(spec.id)
         findings += preflight(
             spec,
@@ -136,6 +141,9 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
             profiles=profiles,
             save_models=collected.save_models,
         )
+        if time.monotonic() > told + SAY_SECONDS:
+            told = time.monotonic()
+            say(f"checked {len(checked)} of {len(collected.specs)}")
     kept = set(checked)
     left_out = {skip.case_id for skip in collected.skips} | {item.case_id for item in findings if item.level == "stop"}
     taken = [spec for spec in collected.specs if spec.id in kept and spec.id not in left_out]
@@ -144,7 +152,7 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
         elsewhere=elsewhere,
         skips=tuple(skip for skip in collected.skips if skip.case_id in kept),
         findings=tuple(findings),
-        times=tuple(expected_times(taken, profiles.mean_length)),
+        times=tuple(expected_times(taken, profiles.mean_length, say=say)),
         specs=tuple(collected.specs),
         whole=not (options.select or options.mark or options.extra),
     )

@@ -24,8 +24,10 @@ class Expected:
     time: TimeEstimate
 
 
-def expected_times(cases: Sequence[CaseSpec], mean_length: Callable[[CaseSpec], float | None]) -> list[Expected]:
-    """Times of the cases whose architecture's operations are known; rates are measured once and then kept.
+def expected_times(
+    cases: Sequence[CaseSpec], mean_length: Callable[[CaseSpec], float | None], *, say: Callable[[str], None]
+) -> list[Expected]:
+    """Times of the cases whose architecture's operations are known; rates are measured once, which ``say`` is told.
 
     ``mean_length`` gives the mean length of a case's texts in tokens where it is known, which narrows the range.
     Corrected by what earlier runs on the device showed, where that was calibrated.
@@ -41,7 +43,7 @@ def expected_times(cases: Sequence[CaseSpec], mean_length: Callable[[CaseSpec], 
             continue
         kind = (case.device, case.precision)
         if kind not in rates:
-            rates[kind] = machine_rates(*kind)
+            rates[kind] = machine_rates(*kind, say=say)
         try:
             time = case_seconds(case, rates[kind], mean_length=mean_length(case))
         except UnsupportedError:

@@ -203,7 +203,7 @@ def _walk(walk: Walk, place: Place, root: Path) -> tuple[Plan, Tracking | None]:
     plan = Plan(
         hardware=hardware,
         data=data,
-        rates=measured_rates(hardware),
+        rates=measured_rates(hardware, walk.say),
         kind=kind,
         profile=find_profile(walk.given.get("profile", DEFAULT_PROFILE)),
         train=TrainSettings(),

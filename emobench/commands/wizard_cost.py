@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -98,14 +98,14 @@ def expected(case: CaseSpec, rates: Rates | None, calibration: Calibration | Non
     return found.low, found.high
 
 
-def measured_rates(hardware: Hardware) -> dict[Precision, Rates]:
+def measured_rates(hardware: Hardware, say: Callable[[str], None]) -> dict[Precision, Rates]:
     """What the device reaches by precision that ran, measured once on a machine and then read from the cache.
 
-    A quantized precision has the rates of the dtype it computes in.
+    A quantized precision has the rates of the dtype it computes in. ``say`` gets a line for each that is measured.
     """
     from emobench.timing_plans import machine_rates
 
-    return {name: machine_rates(hardware.kind, name) for name in hardware.precisions}
+    return {name: machine_rates(hardware.kind, name, say=say) for name in hardware.precisions}
 
 
 def bytes_text(count: float) -> str:

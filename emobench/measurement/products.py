@@ -31,6 +31,9 @@ FEW_ROWS = 64
 LARGEST = 16384
 """Side of the largest square product that is tried."""
 
+FEWEST_ROUNDS, FEWEST_LONG_ROUNDS = 6, 3
+LONG_SECONDS = 0.05
+"""A round that takes longer is one of three: what disturbs for a moment weighs little in it."""
 SLOW_SECONDS = 0.3
 """A call that takes longer is timed twice only."""
 
@@ -122,18 +125,19 @@ def _rate(
 
 
 def fastest(call: Callable[[], object], device: DeviceKind, *, seconds: float, times: int | None = None) -> float:
-    """Seconds of one call in the fastest of as many rounds as fit ``seconds``, five at least, two of a slow one.
+    """Seconds of one call in the fastest of as many rounds as fit ``seconds``; long ones need not be many.
 
     A round is ``times`` calls; by default as many as take 5 ms, so that the wait for a device weighs nothing.
     """
-    call()
+    first = _seconds(call, device)
     once = _seconds(call, device)
+    if first > SLOW_SECONDS:
+        return min(first, once)
     calls = times or max(1, math.ceil(0.005 / max(once, 1e-9)))
     best = _seconds(call, device, calls)
-    if best > SLOW_SECONDS:
-        return min(best, once)
-    rounds = max(5, min(200, int(seconds / max(best * calls, 1e-9))))
-    return min(best, *(_seconds(call, device, calls) for _ in range(rounds)))
+    fewest = FEWEST_ROUNDS if best * calls < LONG_SECONDS else FEWEST_LONG_ROUNDS
+    rounds = max(fewest, min(200, int(seconds / max(best * calls, 1e-9))))
+    return min(best, *(_seconds(call, device, calls) for _ in range(rounds - 1)))
 
 
 def _seconds(call: Callable[[], object], device: DeviceKind, times: int = 1) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,15 @@ def apply_method(model: PreTrainedModel, spec: ModelSpec, method: MethodSpec) ->
     if not found:
         raise _no_modules(spec, "head modules", spec.head_modules)
     return model
+
+
+def inside_adapters(model: nn.Module) -> nn.Module:
+    """The model inside peft's adapters, or the model itself where it has none. Imports no peft, which takes seconds."""
+    peft: Any = sys.modules.get("peft")
+    if peft is None or not isinstance(model, peft.PeftModel):
+        return model
+    inner: nn.Module = model.get_base_model()
+    return inner
 
 
 def targets(spec: ModelSpec, method: MethodSpec) -> list[str]:

@@ -12,9 +12,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from emobench.models.adapters import inside_adapters
 
 
 def bert_layer(layer: Any, hidden_BTE: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -50,7 +51,7 @@ def only_first_token(model: nn.Module) -> Callable[[], None]:
     changed in a model of another class, in a decoder, or where attention weights or hidden states are asked for by the
     configuration.
     """
-    inner: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner: Any = inside_adapters(model)
     found = LAYERS.get(type(inner).__name__)
     if found is None:
         return lambda: None

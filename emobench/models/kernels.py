@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from emobench.devices import find_device
 from emobench.files import cache_folder, write_bytes
 from emobench.models import attention
+from emobench.models.adapters import inside_adapters
 from emobench.models.first_token import only_first_token
 from emobench.specs import DeviceKind
 
@@ -77,7 +77,7 @@ def scoring(model: nn.Module, device: DeviceKind, *, rows: int, length: int) -> 
     The attention is the faster one for batches of ``rows`` x ``length`` tokens, and encoders compute their last layer
     for the first token alone. Afterwards the model is as it was. What is no transformers model is left alone.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = inside_adapters(model)
     if not isinstance(inner, PreTrainedModel):
         yield ""
         return

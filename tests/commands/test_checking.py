@@ -99,8 +99,10 @@ def test_nothing_to_stop_is_exit_code_0(project: Path, monkeypatch: pytest.Monke
     """Warnings alone do not fail a check, and a silenced check is not among them."""
     arguments = ["-k", "finetune and minilm and tickets and lora and fp32 and cpu", "--set", "batch_size=8"]
     monkeypatch.chdir(project)
+    monkeypatch.setattr(checking, "SAY_SECONDS", -1)
     result = CliRunner().invoke(app, ["check", *arguments, "--silence", "imbalance"])
     assert result.exit_code == 0, result.output
+    assert "checking 1 case\nchecked 1 of 1\n" in result.stderr
     assert "1 case checked: " in result.stdout
     assert "imbalance" not in result.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from emobench.catalogue.datasets import DATASETS
@@ -30,7 +32,9 @@ from emobench.commands.wizard_quality import quality_text, saved_quotes
 from emobench.devices import free_memory_bytes
 from emobench.estimate.memory import estimate_memory, plan_of
 from emobench.estimate.time import Rates
+from emobench.measurement import ceilings
 from emobench.measurement.probes import Probe
+from emobench.measurement.products import ProductRates
 from emobench.specs import CaseSpec, TrainSettings
 from tests.commands.terminal import CTRL_C, DOWN, ENTER, Terminal
 
@@ -85,7 +89,7 @@ def machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(project)
     monkeypatch.setattr("emobench.measurement.probes.probe_device", known)
-    monkeypatch.setattr(wizard_cost, "measured_rates", lambda hardware: dict.fromkeys(hardware.precisions, RATES))
+    monkeypatch.setattr(wizard_cost, "measured_rates", lambda hardware, say: dict.fromkeys(hardware.precisions, RATES))
     monkeypatch.setattr(wizard_hardware, "free_memory_bytes", lambda kind: 16 * 10**9)
     few = {name: MODELS[name] for name in ("distilbert-base", "all-minilm-l6-v2", "phi-3-mini")}
     monkeypatch.setattr("emobench.commands.place.MODELS", few)
@@ -471,8 +475,18 @@ WALK = {
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of the module's own: the ceilings are measured once."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache with ceilings of fp32 and bf16 whose products nobody timed, which takes a while; fp16 has none."""
+    folder = tmp_path_factory.mktemp("cache")
+    made = ProductRates(
+        large=1e11, forward=((1, 1e10), (64, 1e11)), backward_inputs=((768, 1e11),), backward_weights=1e11
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMOBENCH_CACHE", str(folder))
+        patch.setattr(ceilings, "product_rates", lambda *args, **kwargs: made)
+        patch.setattr(ceilings, "_SECONDS_EACH", 0.01)
+        for dtype in (torch.float32, torch.bfloat16):
+            ceilings.measured_ceilings("cpu", dtype)
+    return folder
 
 
 @pytest.fixture
@@ -494,6 +508,7 @@ def test_the_whole_walk_at_a_terminal(terminal: Terminal, project: Path) -> None
     for number, title in enumerate(STEPS, start=1):
         assert f"step {number} of 10: {title}" in terminal.screen
     assert "tried on cpu: fp32, bf16 (" in terminal.screen
+    assert re.findall(r"measuring what cpu reaches in (\w+), once on this machine", terminal.screen) == ["float16"]
     assert "labels: " in terminal.screen
     assert "accuracy unknown" in terminal.screen
     found = planned(project)

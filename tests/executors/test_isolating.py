@@ -68,7 +68,7 @@ ARGUMENTS = ("--emo-profile=smoke", "--emo-reruns=0", "--benchmark-storage=file:
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+def suite(pytester: pytest.Pytester, light: None) -> pytest.Pytester:
     pytester.makeini(strict_ini(WORKERS))
     pytester.makepyfile(test_suite=SUITE)
     return pytester
@@ -128,8 +128,9 @@ def test_every_end_is_told_apart(suite: pytest.Pytester) -> None:
 
 
 @pytest.mark.slow
-def test_a_measured_case_is_as_without_isolation(suite: pytest.Pytester) -> None:
+def test_a_measured_case_is_as_without_isolation(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record, the rounds and the mirrors of a case in its own process are those of one that ran in this one."""
+    monkeypatch.delenv("PYTHONPATH")  # with torch as it is
     run(suite, "--emo-isolate", "-k", "good").assert_outcomes(passed=1, deselected=7)
     alone = saved(suite)
     for path in suite.path.glob("results/*/*.json"):

@@ -17,6 +17,7 @@ import pytest
 
 from emobench.errors import UnsupportedError
 from emobench.executors.ray import RayExecutor, _settings
+from tests.lightly import lightly
 from tests.strict import strict_ini
 
 SUITE = """
@@ -108,7 +109,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any],
     done = subprocess.run(
         [sys.executable, "-c", CLUSTER, *ARGUMENTS, "--emo-executor=ray", "--emo-time-limit=120"],
         cwd=place,
-        env={**kept, **_settings(None)},
+        env=lightly({**kept, **_settings(None)}),
         capture_output=True,
         text=True,
         timeout=560,

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, light: None) -> pytest.Pytester:
     monkeypatch.setenv("EMOBENCH_LEASES", str(pytester.path / "leases"))
     pytester.makeini(strict_ini(WORKERS))
     pytester.makepyfile(test_suite=SUITE)

@@ -18,6 +18,7 @@ import pytest
 from emobench.records.folding import fold, standing
 from emobench.records.journal import create
 from emobench.records.store import list_runs, load_run, run_files
+from tests.lightly import lightly
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 
@@ -131,7 +132,7 @@ def session(folder: Path, storage: Path, *arguments: str) -> subprocess.Popen[st
     return subprocess.Popen(
         [*command, f"--benchmark-storage=file://{storage}", *arguments],
         cwd=folder,
-        env={**usual, "OMP_NUM_THREADS": "1"},
+        env=lightly({**usual, "OMP_NUM_THREADS": "1"}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -164,6 +164,20 @@ def test_the_ceiling_is_the_fastest_layout(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.large == found.backward_weights > max(rate for _, rate in (*found.forward, *found.backward_inputs))
 
 
+@pytest.mark.parametrize(("seconds", "calls"), [(0.4, 2), (0.06, 2 + 3), (0.01, 2 + 6), (0.0001, 2 + 50 * 200)])
+def test_long_calls_are_timed_less_often(monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int) -> None:
+    """Two calls of a slow one, three rounds of a long one; of a short one those that the time holds, 200 at most."""
+    now, made = 0, 0
+
+    def call() -> None:
+        nonlocal now, made
+        now, made = now + round(seconds * 1e9), made + 1
+
+    monkeypatch.setattr(products.time, "perf_counter_ns", lambda: now)
+    assert products.fastest(call, "cpu", seconds=0.02 if calls < 9 else 10) == pytest.approx(seconds)
+    assert made == calls
+
+
 def test_a_copy_leaves_most_of_the_memory_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """With little free memory the copy is a sixteenth of it."""
     monkeypatch.setattr(ceilings, "fastest", lambda *_args, **_kwargs: 1.0)

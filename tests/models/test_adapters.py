@@ -7,7 +7,7 @@ import torch
 
 from emobench.catalogue.models import MODELS
 from emobench.errors import UnsupportedError
-from emobench.models.adapters import apply_method, expected_trainable
+from emobench.models.adapters import apply_method, expected_trainable, inside_adapters
 from emobench.models.architecture import in_modules, meta_classifier
 from emobench.models.load import load_classifier
 from emobench.specs import LoraTargets, MethodSpec
@@ -67,6 +67,15 @@ def test_lora_freezes_the_body_and_starts_at_the_base() -> None:
     assert sum(in_modules(name, ("lora_A",)) for name in trained) == 36
     with torch.inference_mode():
         assert torch.equal(plain(**text_batch()).logits, model(**text_batch()).logits)
+
+
+def test_what_is_inside_the_adapters() -> None:
+    """The model that was wrapped, and a model that has no adapters is its own."""
+    model = load_classifier(MINILM, num_labels=2, class_names=NAMES, method=LORA).model
+    inner = inside_adapters(model)
+    assert type(inner).__name__ == "BertForSequenceClassification"
+    assert inner is not model
+    assert inside_adapters(inner) is inner
 
 
 def test_rows_that_name_no_module_are_refused() -> None:
