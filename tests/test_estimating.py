@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from emobench import estimating
 from emobench.catalogue.methods import METHODS
 from emobench.catalogue.models import find_model
 from emobench.errors import LostProcessError
@@ -63,8 +64,8 @@ def test_tensors_take_what_is_predicted() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_ends_early_is_an_error() -> None:
+def test_a_process_that_ends_early_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the other process said last stands in the error."""
-    nowhere = replace(PLAN, model=PLAN.model.model_copy(update={"packaged": None, "path": "/no/such/folder"}))
-    with pytest.raises(LostProcessError, match="ended with code 1"):
-        measure_apart(nowhere)
+    monkeypatch.setattr(estimating, "to_json", lambda plan: "no plan")
+    with pytest.raises(LostProcessError, match=r"ended with code 1; .*JSONDecodeError"):
+        measure_apart(PLAN)

@@ -91,7 +91,7 @@ def test_random_weights_time_models_that_are_not_here(project: Path) -> None:
         project,
         "--emo-weights=random",
         "-k",
-        "tiny and cpu and fp32 and (lora or full or b4 or generation)",
+        "tiny and cpu and fp32 and (lora or full and llama or b4 or generation)",
     )
     kinds = {row["extra_info"]["emobench"]["case"]["kind"] for row in rows}
     models = {row["extra_info"]["emobench"]["case"]["model"] for row in rows}

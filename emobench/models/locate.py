@@ -42,7 +42,7 @@ class Located:
 def locate(spec: ModelSpec, *, progress: Callable[[str], None] | None = None) -> Located:
     """Find the weights of a row, verified or converted where that has not been done yet.
 
-    Packaged GGUF weights are dequantized once (about a minute) into the cache; ``progress`` gets a line a step.
+    Packaged GGUF weights are dequantized once (about half a minute) into the cache; ``progress`` gets a line a step.
 
     Raises:
         NotOnMachineError: the weights are not here; the fix is the command that brings them.

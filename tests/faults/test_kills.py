@@ -164,7 +164,7 @@ def test_killed_sessions_are_gone_on_with_to_the_last_case(tmp_path: Path) -> No
         deadline = time.monotonic() + 300
         while sum(finished(storage).values()) < wanted and process.poll() is None:
             assert time.monotonic() < deadline, f"{wanted} cases did not finish in 300 s"
-            time.sleep(0.005)
+            time.sleep(0.02)
         time.sleep(moments.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
         process.communicate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from emobench.catalogue.models import find_model
@@ -108,3 +109,25 @@ def test_another_file_than_the_rows_is_refused(
     with pytest.raises(BrokenFileError, match=r"is incomplete or was changed; Assembled file sha256 did not match"):
         locate(SPEC)
     assert conversions == []
+
+
+def test_a_file_is_parsed_once_and_holds_the_same(tmp_path: Path) -> None:
+    """While a file is converted its second reader is the first, with the fields and tensors of gguf's own."""
+    gguf = pytest.importorskip("gguf")
+    path = tmp_path / "small.gguf"
+    writer = gguf.GGUFWriter(path, "gemma3")
+    writer.add_token_list(["a", "é", "", "日本"])
+    writer.add_tensor("weights", np.arange(64, dtype=np.float32).reshape(2, 32))
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        step()
+    usual = gguf.GGUFReader
+    with dequantize._parsed_once():
+        found = gguf.GGUFReader(path)
+        assert gguf.GGUFReader(path) is found
+    assert gguf.GGUFReader is usual
+    other = usual(path)
+    assert {name: field.contents() for name, field in found.fields.items()} == {
+        name: field.contents() for name, field in other.fields.items()
+    }
+    assert type(found.data) is np.ndarray
+    np.testing.assert_array_equal(found.tensors[0].data, other.tensors[0].data)
