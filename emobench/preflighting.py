@@ -69,7 +69,7 @@ class Profiles:
         assert case.dataset is not None
         packaged = case.model.packaged
         if weights_absent(case.model) or (packaged is not None and packaged.format == "gguf"):
-            # Its tokenizer comes with weights that are converted once, which takes a minute: not for a check.
+            # Its tokenizer comes with weights that are converted once, which takes half a minute: not for a check.
             return None
         try:
             splits = self._splits.get(rows)

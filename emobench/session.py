@@ -275,9 +275,9 @@ class Session:
             return
         ends_on_terminate(self.config)
         role = "worker" if self.place.worker else "main"
-        # What is told takes a second to find: an interrupt in it leaves no journal behind that has no head.
-        content = head(self)
+        # No journal without a head, and no import cut short, of which Python makes another error in a class body.
         with signals_wait():
+            content = head(self)
             self.journal.head(content, generation=self.place.generation, role=role)
 
     def begin(self, item: pytest.Item) -> None:

@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "emobench"
 
 LAYERS = {
-    0: {"errors", "specs", "outcomes", "extras", "devices", "files", "hub", "data_profile", "order_statistics"},
+    0: {
+        "errors",
+        "specs",
+        "outcomes",
+        "extras",
+        "devices",
+        "files",
+        "hub",
+        "data_profile",
+        "order_statistics",
+        "garbage",
+    },
     1: {"catalogue", "estimate", "preflight"},
     2: {"data", "models"},
     3: {"training", "evaluation", "measurement"},
@@ -57,7 +68,6 @@ LAYERS = {
         "one_rank",
         "parents",
         "rank_processes",
-        "garbage",
         "gating",
         "preflighting",
         "dashboard",
@@ -170,8 +180,8 @@ def test_reading_results_imports_no_torch() -> None:
 
 
 @pytest.mark.slow
-def test_a_case_without_adapters_imports_no_peft() -> None:
-    """Loading and scoring a classifier goes without peft, which imports bitsandbytes and a compiler: 3 s of CPU."""
+def test_scoring_without_adapters_imports_no_peft() -> None:
+    """Loading a classifier and scoring with it goes without peft, which also imports bitsandbytes and a compiler."""
     found = loaded_modules(
         "import torch\nfrom emobench.catalogue.models import find_model\n"
         "from emobench.models.kernels import scoring\nfrom emobench.models.load import load_classifier\n"

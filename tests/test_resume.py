@@ -142,6 +142,26 @@ def test_an_interrupt_before_the_first_case_is_no_broken_run(suite: pytest.Pytes
 
 
 @pytest.mark.slow
+def test_a_termination_while_a_run_begins_is_one(suite: pytest.Pytester, light: None) -> None:
+    """Within a class body, where Python makes another error of an interrupt: exit code 2, and a run to go on with."""
+    suite.makeconftest(
+        "import os, signal\n"
+        "class Descriptor:\n"
+        "    def __set_name__(self, owner, name):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "def pytest_benchmark_update_machine_info(config, machine_info):\n"
+        "    if not hasattr(config, 'told'):\n"
+        "        config.told = type('Owner', (), {'text': Descriptor()})\n"
+    )
+    suite.makepyfile(test_suite=SUITE.format(first=True, body="pass", sizes="(1, 2, 3)"))
+    result = suite.runpytest_subprocess("--emo-profile=smoke", STORAGE, "-p", "no:xdist")
+    assert result.ret == pytest.ExitCode.INTERRUPTED, result.stdout.str()
+    assert [run_folder.newest_head(folder) is not None for folder in suite.path.glob("results/runs/*")] == [True]
+    suite.makeconftest("")
+    run(suite, "pass", "--emo-resume").assert_outcomes(passed=3)
+
+
+@pytest.mark.slow
 def test_a_named_run_is_gone_on_with(suite: pytest.Pytester) -> None:
     """``--emo-resume=FOLDER`` takes that run, by its name or its path."""
     run(suite, BREAKS)

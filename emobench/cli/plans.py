@@ -91,7 +91,7 @@ def check(
     if calibrate:
         from emobench.commands.calibrating import calibrate_project
 
-        typer.echo(calibrate_project(extra or (), json_file))
+        typer.echo(calibrate_project(extra or (), json_file, say=say))
         return
     from emobench.commands.checking import CheckOptions, check_matrix, check_text, write_json
     from emobench.commands.fixing import fix_project

@@ -7,7 +7,7 @@ and this machine's measured rates, so only for records of devices of this machin
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -54,7 +54,7 @@ class Calibrated:
     """Runs that were left out, with the reason."""
 
 
-def calibrate(place: Place, names: Sequence[str] = ()) -> Calibrated:
+def calibrate(place: Place, names: Sequence[str] = (), *, say: Callable[[str], None] | None = None) -> Calibrated:
     """Compare predictions with measurements over saved runs, and keep the corrections of each device.
 
     ``names`` are runs as other verbs take them, or folders of saved runs; without any, all runs of the project count.
@@ -65,7 +65,7 @@ def calibrate(place: Place, names: Sequence[str] = ()) -> Calibrated:
     storage = place.root / "results"
     ratios: dict[str, dict[str, list[float]]] = {}
     runs, unreadable = 0, []
-    rates = _Rates()
+    rates = _Rates(say)
     for path in _files(names, storage):
         try:
             records = load_run(path).records
@@ -127,7 +127,8 @@ def _memory(record: Record) -> Iterator[tuple[str, float]]:
 class _Rates:
     """Rates of the devices that are here, each looked up once; None for one that is not."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self._say = say
         self._names: dict[DeviceKind, str | None] = {}
         self._found: dict[tuple[DeviceKind, Precision], Rates] = {}
 
@@ -143,7 +144,7 @@ class _Rates:
         if self._names[kind] is None or self._names[kind] != record.environment.get("device_name"):
             return None
         if (kind, precision) not in self._found:
-            self._found[kind, precision] = machine_rates(kind, precision)
+            self._found[kind, precision] = machine_rates(kind, precision, say=self._say)
         return self._found[kind, precision]
 
 
@@ -194,13 +195,15 @@ def spec_of(record: Record, place: Place) -> CaseSpec | None:
         return None
 
 
-def calibrate_project(names: Sequence[str] = (), json_file: Path | None = None) -> str:
+def calibrate_project(names: Sequence[str] = (), json_file: Path | None = None, *, say: Callable[[str], None]) -> str:
     """Calibrate with runs of the project around the working folder; the text, and the same as JSON where asked.
+
+    ``say`` gets a line where the machine's rates must be measured first.
 
     Raises:
         SpecError: see :func:`calibrate`; also a path that cannot be written.
     """
-    made = calibrate(find_place(), names)
+    made = calibrate(find_place(), names, say=say)
     if json_file is not None:
         try:
             write_bytes(json_file, (json.dumps(as_json(made), indent=2) + "\n").encode())

@@ -117,21 +117,20 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
     machines: dict[DeviceKind, Machine | None] = {}
     profiles = Profiles()
     checked: list[str] = []
-    told = 0.0
     elsewhere: dict[str, int] = {}
     findings: list[Finding] = []
+    for device in dict.fromkeys(spec.device for spec in collected.specs):
+        used = sorted({spec.precision for spec in collected.specs if spec.device == device})
+        machines[device] = machine_of(device, storage=collected.storage, probe=used)
+    count = sum(machines[spec.device] is not None for spec in collected.specs)
+    if count:
+        say(f"checking {count} case{'' if count == 1 else 's'}")
+    told = time.monotonic()
     for spec in collected.specs:
-        if spec.device not in machines:
-            used = sorted({other.precision for other in collected.specs if other.device == spec.device})
-            machines[spec.device] = machine_of(spec.device, storage=collected.storage, probe=used)
         machine = machines[spec.device]
         if machine is None:
             elsewhere[spec.device] = elsewhere.get(spec.device, 0) + 1
             continue
-        if not checked:
-            count = len(collected.specs)
-            say(f"checking {count} case{'' if count == 1 else 's'}")
-            told = time.monotonic()
         checked.append(spec.id)
         findings += preflight(
             spec,
@@ -143,7 +142,7 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
         )
         if time.monotonic() > told + SAY_SECONDS:
             told = time.monotonic()
-            say(f"checked {len(checked)} of {len(collected.specs)}")
+            say(f"checked {len(checked)} of {count}")
     kept = set(checked)
     left_out = {skip.case_id for skip in collected.skips} | {item.case_id for item in findings if item.level == "stop"}
     taken = [spec for spec in collected.specs if spec.id in kept and spec.id not in left_out]

@@ -5,6 +5,7 @@ The dtype is always explicit, what a load reports is looked at, and torch's gene
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -151,6 +152,7 @@ def load_classifier(
     _check_classes(num_labels, names)
     _check_method(method, precision)
     check_fits(spec, precision, device, num_labels=num_labels, method=method, weights=weights)
+    import_needed(method, precision)
     started = time.perf_counter()
     with quiet_transformers(), seeded(seed):
         loaded = _load(spec, names, method, precision, device, weights, progress)
@@ -163,6 +165,14 @@ def load_classifier(
             model = apply_method(model, spec, method)
     model.train(False)
     return _describe(loaded, model, spec, names, method, precision, device, weights, seed, started)
+
+
+def import_needed(method: MethodSpec | None, precision: Precision) -> None:
+    """Import what a method and a precision need and is installed, so that no load is charged with it."""
+    needed = ["peft"] * (method is not None and method.id == "lora")
+    needed += ["bitsandbytes"] * (precision in ("int8-bnb", "nf4"))
+    for name in filter(devices.installed, needed):
+        importlib.import_module(name)
 
 
 def load_causal_lm(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emobench.errors import BrokenFileError
+from emobench.garbage import uncollected
 from emobench.outcomes import Metric, Status, metric
 from emobench.records.hardware import hardware_class
 from emobench.records.packed import ARTIFACT, Packed, pack, read_packed, to_table
@@ -84,20 +83,9 @@ def columns_of(path: Path, raw: Mapping[str, Any] | None = None) -> Columns:
     Raises:
         BrokenFileError: the file is no readable run; names it.
     """
-    with _collector_paused():
+    # The collector would walk the growing run again and again, and a run holds no cycles.
+    with uncollected():
         return _columns(path, read_raw(path) if raw is None else raw)
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the cycle collector off: it walks the growing run again and again, and a run holds no cycles."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _columns(path: Path, raw: Mapping[str, Any]) -> Columns:

@@ -32,7 +32,7 @@ MEAN = 27.0
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(emobench.timing_plans, "machine_rates", lambda kind, precision: RATES)
+    monkeypatch.setattr(emobench.timing_plans, "machine_rates", lambda kind, precision, say: RATES)
     return find_place(tmp_path)
 
 

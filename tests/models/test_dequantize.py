@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 from emobench.catalogue.models import find_model
 from emobench.errors import BrokenFileError
@@ -123,7 +124,9 @@ def test_a_file_is_parsed_once_and_holds_the_same(tmp_path: Path) -> None:
     usual = gguf.GGUFReader
     with dequantize._parsed_once():
         found = gguf.GGUFReader(path)
-        assert gguf.GGUFReader(path) is found
+        # transformers takes the reader that is there when it reads.
+        assert load_gguf_checkpoint(path)["config"]["model_type"] == "gemma3_text"
+        assert gguf.GGUFReader.cache_info().misses == gguf.GGUFReader.cache_info().hits == 1
     assert gguf.GGUFReader is usual
     other = usual(path)
     assert {name: field.contents() for name, field in found.fields.items()} == {
