@@ -152,7 +152,7 @@ def load_classifier(
     _check_classes(num_labels, names)
     _check_method(method, precision)
     check_fits(spec, precision, device, num_labels=num_labels, method=method, weights=weights)
-    import_needed(method, precision)
+    _import_needed(method, precision)
     started = time.perf_counter()
     with quiet_transformers(), seeded(seed):
         loaded = _load(spec, names, method, precision, device, weights, progress)
@@ -167,7 +167,7 @@ def load_classifier(
     return _describe(loaded, model, spec, names, method, precision, device, weights, seed, started)
 
 
-def import_needed(method: MethodSpec | None, precision: Precision) -> None:
+def _import_needed(method: MethodSpec | None, precision: Precision) -> None:
     """Import what a method and a precision need and is installed, so that no load is charged with it."""
     needed = ["peft"] * (method is not None and method.id == "lora")
     needed += ["bitsandbytes"] * (precision in ("int8-bnb", "nf4"))

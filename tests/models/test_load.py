@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from emobench import devices
 from emobench.catalogue.models import MODELS
 from emobench.errors import BrokenFileError, DoesNotFitError, SpecError, UnsupportedError
+from emobench.models import load
 from emobench.models.architecture import row_config, weights_bytes
 from emobench.models.load import load_causal_lm, load_classifier, load_tokenizer
 from emobench.models.locate import locate
@@ -204,3 +205,17 @@ def test_encoders_do_not_generate() -> None:
     """A language model is asked of decoders only."""
     with pytest.raises(UnsupportedError, match="'all-minilm-l6-v2' cannot generate text; it is an encoder"):
         load_causal_lm(MINILM)
+
+
+@pytest.mark.parametrize(
+    ("method", "precision", "names"),
+    [(None, "fp32", []), (FULL, "fp32", []), (LORA, "fp32", ["peft"]), (LORA, "nf4", ["peft", "bitsandbytes"])],
+)
+def test_what_is_imported_before_the_clock_starts(
+    monkeypatch: pytest.MonkeyPatch, method: MethodSpec | None, precision: Precision, names: list[str]
+) -> None:
+    """A load that is the first to need adapters or quantization is not charged with importing them."""
+    imported: list[str] = []
+    monkeypatch.setattr(load.importlib, "import_module", imported.append)
+    load._import_needed(method, precision)
+    assert imported == names
