@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from emobench.devices import synchronize
 from emobench.measurement.clock import median_interval
 from emobench.outcomes import Metric, metric
 from emobench.specs import DeviceKind
+
+CACHE = "cache" if "cache" in CausalLMOutputWithPast.__dataclass_fields__ else "past_key_values"
+"""What the installed transformers calls a decoder's KV cache, given and returned: ``cache`` since 5.24."""
 
 
 @dataclass(kw_only=True)
@@ -30,7 +34,7 @@ class Decoding:
 def prefill(model: nn.Module, input_ids_BT: torch.Tensor) -> Decoding:
     """Read prompts of equal length (batch, tokens) and choose the first new token of each."""
     output = model(input_ids=input_ids_BT, use_cache=True, logits_to_keep=1)
-    return Decoding(cache=output.past_key_values, next_ids_B1=output.logits[:, -1:].argmax(-1))
+    return Decoding(cache=output[CACHE], next_ids_B1=output.logits[:, -1:].argmax(-1))
 
 
 @torch.inference_mode()
@@ -42,8 +46,8 @@ def decode(model: nn.Module, state: Decoding, new_tokens: int) -> torch.Tensor:
     fed: list[torch.Tensor] = []
     for _ in range(new_tokens):
         fed.append(state.next_ids_B1)
-        output = model(input_ids=state.next_ids_B1, past_key_values=state.cache, use_cache=True)
-        state.cache = output.past_key_values
+        output = model(input_ids=state.next_ids_B1, use_cache=True, **{CACHE: state.cache})
+        state.cache = output[CACHE]
         state.next_ids_B1 = output.logits[:, -1:].argmax(-1)
     return torch.cat(fed, dim=1)
 

@@ -14,6 +14,7 @@ from emobench.catalogue.models import MODELS, find_model
 from emobench.estimate.flops import forward_bytes, forward_flops, plan_flops
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.weights import weight_bytes
+from emobench.measurement.generation import CACHE
 from emobench.models.architecture import row_config
 from emobench.models.first_token import only_first_token
 from emobench.specs import ModelSpec
@@ -93,7 +94,7 @@ def test_a_generation_is_its_passes() -> None:
     with FlopCounterMode(display=False) as counter:
         for _ in range(2):
             ids = torch.randint(10, 100, (ROWS, 1))
-            state = model(input_ids=ids, past_key_values=state.past_key_values, use_cache=True)
+            state = model(input_ids=ids, use_cache=True, **{CACHE: state[CACHE]})
     assert three - one == counter.get_total_flops()
 
 
