@@ -20,8 +20,8 @@ def test_both_commands_stand_in_the_first_25_lines() -> None:
     """A newcomer sees the command, what it prints and the test command without scrolling; CI runs the latter."""
     head = "\n".join(README.splitlines()[:40])
     first = "\n".join(README.splitlines()[:25])
-    assert 'pip install -e ".[offline]" && pytest benchmarks' in first
-    assert 'pip install -e ".[dev]" && pytest tests -n auto' in first
+    assert 'pip install -c .ci/constraints.txt -e ".[offline]" && pytest benchmarks' in first
+    assert 'pip install -c .ci/constraints.txt -e ".[dev]" && pytest tests -n auto' in first
     assert "accuracy" in head
     assert "pytest tests -n auto" in (ROOT / ".ci" / "run").read_text()
     assert "@@" not in README

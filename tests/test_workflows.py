@@ -54,7 +54,7 @@ CALLS = [
 
 def test_there_are_workflows_with_commands() -> None:
     """The tests below have something to look at."""
-    assert [path.name for path in WORKFLOWS] == ["benchmark.yml", "ci.yml"]
+    assert [path.name for path in WORKFLOWS] == ["benchmark.yml", "ci.yml", "nightly.yml"]
     verbs = {call.values[0][0] for call in CALLS}
     assert {"run", "bless", "compare", "gate"} <= verbs
 
@@ -226,7 +226,7 @@ def matrix(*, seconds: float = 0.02, accuracy: float = 0.8) -> str:
     return MATRIX.format(seconds=seconds, accuracy=accuracy)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_first_pull_request_is_told_that_nothing_was_gated(runner: Runner) -> None:
     """A base without benchmarks: head runs, nothing is compared, and the summary says so."""
     runner.check_out("base", None)
@@ -269,7 +269,7 @@ def test_a_slower_head_fails_and_an_equal_one_does_not(runner: Runner) -> None:
     assert "worse" in runner.summary
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_without_a_base_run_quality_is_gated_and_latency_is_not(runner: Runner) -> None:
     """The base breaks, main is blessed: a slower head passes and is told so, one that lost quality exits with 10.
 
