@@ -1,4 +1,4 @@
-"""Settings of all tests: one thread a worker, and a cache of their own for what is cheap to make again."""
+"""Settings of all tests: an environment of their own, strict warnings, and what is cheap to make once a worker."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import copy
 import functools
 import gc
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import cpuinfo
 import pytest
 from hypothesis import settings
 
+from tests.hermetic import settle, settles
 from tests.lightly import lightly
-from tests.strict import FILTERS
-
-# Before torch is imported: workers that each take every core slow one another down many times over.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from tests.strict import filters
 
 # How long an example takes on a busy machine says nothing.
 settings.register_profile("untimed", deadline=None)
@@ -28,7 +27,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Warnings are errors in tests; a user's benchmarks must not fail for a deprecation in a package of tomorrow."""
     for item in items:
         if "tests" in item.path.parts:
-            item.add_marker(pytest.mark.filterwarnings(*FILTERS), append=False)
+            item.add_marker(pytest.mark.filterwarnings(*filters()), append=False)
+
+
+HOME = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before any test module, and torch with it, is imported.
+    if settles(config.args, os.environ):
+        config.stash[HOME] = settle(os.environ)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if HOME in config.stash:
+        shutil.rmtree(config.stash[HOME], ignore_errors=True)
 
 
 @pytest.hookimpl(optionalhook=True)

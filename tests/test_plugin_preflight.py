@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch  # noqa: F401
 import emobench.case
 import emobench.data.prepare
 import emobench.data.profiling
+import emobench.devices
 import emobench.endings
 import emobench.measurement.clock
 import emobench.models.load
@@ -142,15 +144,21 @@ def test_the_memory_check_can_be_silenced(suite: pytest.Pytester, monkeypatch: p
     run(suite, TIMED, "--emo-silence=does-not-fit").assert_outcomes(passed=1)
 
 
-def test_what_cannot_work_is_skipped_with_its_reason(suite: pytest.Pytester) -> None:
+@pytest.mark.parametrize(("fast", "taken"), [(True, "bf16"), (False, "fp32")])
+def test_what_cannot_work_is_skipped_with_its_reason(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fast: bool, taken: str
+) -> None:
     """A combination that is not run is skipped before it starts, grouped with its fix, and leaves no record."""
+    found = emobench.devices.find_device("cpu")
+    assert found is not None
+    monkeypatch.setattr(emobench.preflighting, "find_device", lambda kind: replace(found, fast_bf16=fast))
     result = run(suite, TIMED.replace('"fp32"', '"fp16"'))
     result.assert_outcomes(skipped=1)
     text = " ".join(result.stdout.str().split())
     assert (
         "1 skipped: precision fp16 on cpu is not run (fp16 has no fast kernels on the cpu; take bf16 or fp32)" in text
     )
-    assert 'take precision fp32: -k "fp32"' in text
+    assert f'take precision {taken}: -k "{taken}"' in text
     assert not list(suite.path.glob("results/*/[0-9]*.json"))
 
 

@@ -29,7 +29,7 @@ from emobench.commands.init import STEPS
 from emobench.commands.wizard_analysis import analysis_lines
 from emobench.commands.wizard_asking import Choice
 from emobench.commands.wizard_quality import quality_text, saved_quotes
-from emobench.devices import free_memory_bytes
+from emobench.devices import cpu_has_fast_bf16, free_memory_bytes
 from emobench.estimate.memory import estimate_memory, plan_of
 from emobench.estimate.time import Rates
 from emobench.measurement import ceilings
@@ -514,7 +514,8 @@ def test_the_whole_walk_at_a_terminal(terminal: Terminal, project: Path) -> None
     found = planned(project)
     assert (found.kinds, found.datasets, found.methods) == (("finetune",), ("tickets",), ("lora",))
     assert load_project(project).datasets["tickets"].labels == ("billing", "bug", "sales")
-    assert collected(project) == ["finetune[all-minilm-l6-v2-tickets-lora-fp32-cpu]"]
+    usual = "bf16" if cpu_has_fast_bf16() else "fp32"
+    assert collected(project) == [f"finetune[all-minilm-l6-v2-tickets-lora-{usual}-cpu]"]
 
 
 @pytest.mark.slow
