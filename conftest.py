@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emobench.plugin import has_case, session_of
-from emobench.skips import slow_asked_for
+from emobench.skips import asks_for, slow_asked_for
 
 ALONE_BY_OPTION = Path(__file__).parent / "benchmarks" / "test_distributed.py"
 
@@ -33,5 +33,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out what is slow and no case: the plugin sees to the cases, and to no test that is not of this suite."""
-    if item.get_closest_marker("slow") and not has_case(item) and not slow_asked_for(session_of(item.config)):
+    if has_case(item):
+        return
+    if item.get_closest_marker("nightly"):
+        if not asks_for(item.config, "nightly"):
+            pytest.skip("left to the night; add -m nightly")
+    elif item.get_closest_marker("slow") and not slow_asked_for(session_of(item.config)):
         pytest.skip("slow; add --emo-slow or -m slow")

@@ -30,6 +30,7 @@ MARKERS = {
     "shrink": "the case makes a trained model smaller and compares it with the original",
     "pretraining": "the case trains from scratch",
     "slow": "left out without --emo-slow or -m slow",
+    "nightly": "left out without -m nightly",
     "network": "needs a hub",
 }
 

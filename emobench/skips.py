@@ -74,20 +74,20 @@ def why_skip(session: Session, spec: CaseSpec, *, with_slow: bool) -> Skip | Non
 
 def slow_asked_for(session: Session) -> bool:
     """``--emo-slow``, or a mark expression that selects slow cases."""
-    expression = str(session.config.getoption("markexpr", "") or "")
-    return bool(session.config.getoption("emo_slow")) or names_slow(expression)
+    return bool(session.config.getoption("emo_slow")) or asks_for(session.config, "slow")
 
 
-def names_slow(expression: str) -> bool:
-    """Whether a mark expression asks for ``slow`` somewhere, rather than for what is not."""
+def asks_for(config: pytest.Config, mark: str) -> bool:
+    """Whether the mark expression asks for ``mark`` somewhere, rather than for what does not have it."""
+    expression = str(config.getoption("markexpr", "") or "")
     try:
         tree: ast.AST = ast.parse(expression.strip() or "none", mode="eval").body
     except SyntaxError:  # names of marks that are none of Python's
-        return "slow" in expression.split() and "not" not in expression.split()
+        return mark in expression.split() and "not" not in expression.split()
 
     def asked(node: ast.AST, wanted: bool) -> bool:
         if isinstance(node, ast.Name):
-            return wanted and node.id == "slow"
+            return wanted and node.id == mark
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return asked(node.operand, not wanted)
         return isinstance(node, ast.BoolOp) and any(asked(value, wanted) for value in node.values)

@@ -176,7 +176,7 @@ def test_ddp_has_the_losses_of_one_process(ddp: Answers, alone: tuple[list[float
         assert entry["parameter_bytes_held"] == entry["parameter_bytes"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_sharding_has_the_losses_of_one_process(fsdp: Answers, alone: tuple[list[float], np.ndarray[Any, Any]]) -> None:
     """Sharded through torch's ``fully_shard`` on a CPU mesh: the same steps, and half of the parameters in each."""
     check_equal(fsdp, alone)
@@ -205,7 +205,7 @@ def test_ranks_listen_on_the_loopback_alone(ddp: Answers) -> None:
     assert LISTENED.issubset({"127.0.0.1", "::1"})
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_accelerate_launch_trains_two_gloo_processes(alone: tuple[list[float], np.ndarray[Any, Any]]) -> None:
     """``accelerate launch`` with MULTI_GPU and use_cpu starts two processes that train as one."""
     listened: set[str] = set()
@@ -216,7 +216,7 @@ def test_accelerate_launch_trains_two_gloo_processes(alone: tuple[list[float], n
     assert [entry["world_size"] for entry in found.ranks] == [2, 2]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_accelerate_starting_one_process_for_two_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """With MULTI_CPU ``accelerate launch`` starts one process and says nothing; the case does."""
     monkeypatch.setattr(launching, "starter", lambda launch, device: "accelerate")
@@ -227,7 +227,7 @@ def test_accelerate_starting_one_process_for_two_is_an_error(monkeypatch: pytest
         in_processes(case(silent), material(), seed=0, limit_seconds=300)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ddp_for_fsdp_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where accelerate is left to shard on a CPU it wraps in DDP; the case fails with both names."""
     monkeypatch.setattr(launching, "shards_itself", lambda launch, device: False)
@@ -235,7 +235,7 @@ def test_ddp_for_fsdp_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         in_processes(case(FSDP), material(), seed=0, limit_seconds=300)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_an_error_of_the_ranks_keeps_its_class() -> None:
     """A loss that is not finite ends all ranks, and the case with the same error as in one process."""
     spec = case(DDP, train=TrainSettings(batch_size=8, learning_rate=1e30, warmup_steps=0))
@@ -243,7 +243,7 @@ def test_an_error_of_the_ranks_keeps_its_class() -> None:
         in_processes(spec, material(), seed=0, limit_seconds=300)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_killed_rank_ends_the_case() -> None:
     """A rank killed in mid-training is named with its signal, soon, and no process is left."""
     killed: list[float] = []

@@ -85,18 +85,19 @@ def test_three_classes_of_ones_own(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_random_weights_time_models_that_are_not_here(project: Path) -> None:
+@pytest.mark.parametrize("models", [("llama",), pytest.param(("llama", "phi", "gemma"), marks=pytest.mark.nightly)])
+def test_random_weights_time_models_that_are_not_here(project: Path, models: tuple[str, ...]) -> None:
     """Training steps, latency and generation run from the row alone, are marked random, and claim no quality."""
     rows = run(
         project,
         "--emo-weights=random",
         "-k",
-        "tiny and cpu and fp32 and (lora or full and llama or b4 or generation)",
+        f"tiny and ({' or '.join(models)}) and cpu and fp32 and (lora or full and llama or b4 or generation)",
     )
     kinds = {row["extra_info"]["emobench"]["case"]["kind"] for row in rows}
-    models = {row["extra_info"]["emobench"]["case"]["model"] for row in rows}
     assert kinds == {"finetune", "inference", "generation"}
-    assert models == {"tiny-llama", "tiny-phi", "tiny-gemma"}
+    found = {row["extra_info"]["emobench"]["case"]["model"] for row in rows}
+    assert found == {f"tiny-{name}" for name in models}
     for row in rows:
         record = row["extra_info"]["emobench"]
         assert record["case"]["weights"] == "random"

@@ -17,8 +17,16 @@ from emobench.estimate.flops import forward_flops
 from emobench.estimate.time import FACTOR, Rates
 
 
+@pytest.fixture(scope="module")
+def rates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What this machine reaches: measured by whichever test asks first."""
+    return tmp_path_factory.mktemp("ceilings")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rates: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "ceilings").symlink_to(rates)
     monkeypatch.setenv("EMOBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

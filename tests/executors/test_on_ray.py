@@ -128,6 +128,29 @@ def statuses(place: Path) -> dict[str, tuple[str, list[str]]]:
 
 
 @pytest.mark.slow
+def test_a_session_on_ray_of_this_machine(tmp_path: Path) -> None:
+    """Without an address Ray is started here: what ended well is kept, a killed worker loses its case and no other."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra ray is not installed")
+    (tmp_path / "pytest.ini").write_text(strict_ini())
+    (tmp_path / "test_suite.py").write_text(SUITE)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "RAY_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *ARGUMENTS, "--emo-executor=ray", "-k", "worker or good"],
+        cwd=tmp_path,
+        env=lightly(kept),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 11, done.stdout + done.stderr
+    rows = statuses(tmp_path)
+    assert {name: status for name, (status, _) in rows.items()} == {"1": "lost", "3": "ok", "4": "ok"}
+    assert "Ray lost it: WorkerCrashedError" in rows["1"][1][0]
+
+
+@pytest.mark.nightly
 def test_a_killed_worker_and_a_removed_node_lose_their_cases_only(ran: tuple[Path, dict[str, Any], str]) -> None:
     """The case of each is a row of status lost that says why; all others are there, and the exit code is 11."""
     place, found, output = ran
@@ -148,7 +171,7 @@ def test_a_killed_worker_and_a_removed_node_lose_their_cases_only(ran: tuple[Pat
     assert len(manifest["cases"]) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_nothing_listens_beyond_this_machine(ran: tuple[Path, dict[str, Any], str]) -> None:
     """With the settings that a cluster of this machine is started with, its processes listen on loopback alone."""
     _, found, _ = ran
@@ -156,7 +179,7 @@ def test_nothing_listens_beyond_this_machine(ran: tuple[Path, dict[str, Any], st
     assert {address.removeprefix("::ffff:") for address in found["listening"]} <= {"127.0.0.1", "::1"}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_wrong_token_is_refused(ran: tuple[Path, dict[str, Any], str]) -> None:
     """Without the cluster's token nothing runs there, and the error says so in one line."""
     _, found, _ = ran

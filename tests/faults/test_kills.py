@@ -22,8 +22,6 @@ from tests.lightly import lightly
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")]
 
-JOURNAL_KILLS = 200
-SESSION_KILLS = 10
 FAST_CASES = 20
 AT_ONCE = 8
 
@@ -71,12 +69,13 @@ for number in range(count):
 """
 
 
-def test_a_killed_journal_keeps_all_that_was_acknowledged(tmp_path: Path) -> None:
-    """200 writers are killed within a case's time after some were done: every case that was told as done is there."""
-    command = [sys.executable, "-c", WRITER, str(tmp_path), str(JOURNAL_KILLS)]
+@pytest.mark.parametrize("kills", [40, pytest.param(200, marks=pytest.mark.nightly)])
+def test_a_killed_journal_keeps_all_that_was_acknowledged(tmp_path: Path, kills: int) -> None:
+    """Writers are killed within a case's time after some were done: every case that was told as done is there."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path), str(kills)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     counts = [int(line) for line in done.stdout.split()]
-    assert len(counts) == JOURNAL_KILLS
+    assert len(counts) == kills
     # The kills came at different moments, or nothing was tried.
     assert len(set(counts)) > 5
     for number, acknowledged in enumerate(counts):
@@ -151,16 +150,17 @@ def finished(storage: Path) -> dict[str, int]:
     }
 
 
-def test_killed_sessions_are_gone_on_with_to_the_last_case(tmp_path: Path) -> None:
-    """Ten times: killed at a random moment, what finished is there, and a resume makes it exactly 20, each once."""
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.nightly)])
+def test_killed_sessions_are_gone_on_with_to_the_last_case(tmp_path: Path, kills: int) -> None:
+    """Several times: killed at a random moment, what finished is there, and a resume makes it exactly 20, each once."""
     suite(tmp_path)
     moments = random.Random(1)
     cut = 0
-    for number in range(SESSION_KILLS):
+    for number in range(kills):
         storage = tmp_path / f"results{number}"
         process = session(tmp_path, storage)
         # The last time when all have finished and the run is being saved.
-        wanted = moments.randrange(FAST_CASES) if number < SESSION_KILLS - 1 else FAST_CASES
+        wanted = moments.randrange(FAST_CASES) if number < kills - 1 else FAST_CASES
         deadline = time.monotonic() + 300
         while sum(finished(storage).values()) < wanted and process.poll() is None:
             assert time.monotonic() < deadline, f"{wanted} cases did not finish in 300 s"
@@ -183,7 +183,7 @@ def test_killed_sessions_are_gone_on_with_to_the_last_case(tmp_path: Path) -> No
         # What had finished was not run once more.
         if count < FAST_CASES:
             assert f"{FAST_CASES - count} passed" in text
-    assert cut >= SESSION_KILLS // 2, f"{cut} sessions of {SESSION_KILLS} were killed among their cases"
+    assert cut >= kills // 2, f"{cut} sessions of {kills} were killed among their cases"
 
 
 def test_many_runs_into_one_storage(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def assert_equal_at_every_shape(loaded: LoadedModel, call: compiled.Call) -> Non
     "model_id",
     [
         "gemma-3-270m",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in SLOW),
     ],
 )
 def test_onnxruntime_answers_like_eager(model_id: str) -> None:
