@@ -96,7 +96,9 @@ def _operator(event: Any) -> str | None:
     """The class of operators an event belongs to; None for ranges, Python functions and the profiler's own notes."""
     if event.name.startswith("## Call CompiledFxGraph"):
         return COMPILED
-    is_operator = "::" in event.name and not event.is_user_annotation and not event.is_python_function
+    # Events of torch 2.11 do not say so: none is of Python there.
+    of_python = getattr(event, "is_python_function", False)
+    is_operator = "::" in event.name and not event.is_user_annotation and not of_python
     return str(event.name) if is_operator else None
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
@@ -79,6 +80,8 @@ def test_attention_formula_is_torchs(
     batch: int, groups: int, heads: int, tokens: tuple[int, int], sizes: tuple[int, int]
 ) -> None:
     """Forward and backward equal torch's formulas for its GPU kernels, also with shared keys and other value sizes."""
+    # The formula of torch 2.11 takes no shared keys.
+    assume(groups == 1 or Version(torch.__version__) >= Version("2.12"))
     query = (batch, heads * groups, tokens[0], sizes[0])
     key = (batch, heads, tokens[1], sizes[0])
     value = (batch, heads, tokens[1], sizes[1])
