@@ -7,6 +7,7 @@ import functools
 import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,13 @@ def cpu_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the test starts computes nothing, and finds a torch of a few lines."""
     monkeypatch.setenv("PYTHONPATH", lightly(os.environ)["PYTHONPATH"])
+
+
+@pytest.fixture(autouse=True)
+def _a_suite_is_what_it_says(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suite that a test writes anew within a second, as long as before, is not taken for the one before."""
+    if "pytester" in request.fixturenames:
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 @pytest.fixture(scope="session", autouse=True)
