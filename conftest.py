@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emobench.plugin import has_case, session_of
-from emobench.skips import asks_for, slow_asked_for
+from emobench.session.skips import asks_for, slow_asked_for
 
 ALONE_BY_OPTION = Path(__file__).parent / "benchmarks" / "test_distributed.py"
 

@@ -57,7 +57,7 @@ def write_lines(path: Path, texts: Iterator[str] | list[str]) -> Path:
 
 
 def tokenizer() -> Any:
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
     from emobench.models.load import load_tokenizer
 
     return load_tokenizer(find_model("all-minilm-l6-v2")).backend_tokenizer
@@ -74,8 +74,8 @@ def analysis(path: Path, backend: Any, passes: list[Pass]) -> Any:
 
 def all_passes(path: Path) -> list[Pass]:
     """Every question but the language."""
-    from emobench.catalogue.models import find_model
-    from emobench.commands.analyzing import AnalyzeOptions, passes_for
+    from emobench.catalogue.model_rows import find_model
+    from emobench.commands.analyzer import AnalyzeOptions, passes_for
     from emobench.data.document_sources import find_source
 
     options = AnalyzeOptions(given=str(path), language=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from emobench.case import Case
+from emobench.cases.case import Case
 from emobench.specs import DatasetSpec, DeviceKind, LaunchSpec, MethodSpec, ModelSpec, Precision
 
 
@@ -22,6 +22,6 @@ def test_distributed(
     launch: LaunchSpec,
 ) -> None:
     """Fine-tune once a seed among all processes, and score their shares of the held-out rows together."""
-    from emobench.launching import train_and_evaluate
+    from emobench.recipes.distributed import train_and_evaluate
 
     train_and_evaluate(case)

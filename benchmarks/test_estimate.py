@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.estimate.memory import MemoryPlan, estimate_memory
 from emobench.specs import LoraTargets, ModelSpec
 from fixtures.say import Say
@@ -223,7 +223,7 @@ def report(
 
 def compare(plan: MemoryPlan, *, mapped: bool) -> dict[str, Any]:
     """One configuration measured and predicted, with the attention that ran."""
-    from emobench.estimating import describe, measure_apart
+    from emobench.calibration.memory import describe, measure_apart
 
     measured = measure_apart(plan, mapped=mapped)
     if measured["attention"] in ("sdpa", "eager", "emobench"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emobench.case import Case
+from emobench.cases.case import Case
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec, Precision
 from fixtures.say import Say
 
@@ -26,7 +26,7 @@ def test_evaluation(
     A model without a classifier's head is trained before, at the profile's size; rows it saw are left out.
     """
     from emobench.evaluation.stream import evaluate_stream
-    from emobench.streaming import (
+    from emobench.recipes.full_pass import (
         classifier,
         keep_evaluation,
         open_rows,
@@ -90,7 +90,7 @@ def write_rows(path: Path, rows: int) -> Path:
 def stream_file(path: Path, rows: int) -> tuple[int, float]:
     """Bytes by which one pass raises the peak of this process, and its seconds."""
     from emobench.catalogue.datasets import find_dataset
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
     from emobench.data.stream import RowStream, encoded_windows
     from emobench.evaluation.stream import evaluate_stream
     from emobench.measurement.usage import watch_memory

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emobench.case import Case
+from emobench.cases.case import Case
 from emobench.specs import DatasetSpec, DeviceKind, MethodSpec, ModelSpec, Precision
 
 if TYPE_CHECKING:

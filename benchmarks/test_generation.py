@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from emobench.case import Case
+from emobench.cases.case import Case
 from emobench.specs import DeviceKind, ModelSpec, Precision
 
 

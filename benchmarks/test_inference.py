@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from emobench.case import Case
+from emobench.cases.case import Case
 from emobench.specs import Backend, DeviceKind, ModelSpec, Precision
 
 LOGIT_TOLERANCE = {"fp32": 1e-3, "bf16": 0.5, "fp16": 0.1, "int8": 0.1, "int8-bnb": 1.0, "nf4": 0.5}

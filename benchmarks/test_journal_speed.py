@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from emobench.catalogue.methods import find_method
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.outcomes import metric
 from emobench.records.record import Record
@@ -88,8 +88,8 @@ def test_keeping_a_case(benchmark: Any, say: Say, tmp_path: Path) -> None:
 
 def test_deciding_what_is_left(benchmark: Any, say: Say, tmp_path: Path) -> None:
     """10,000 finished cases: plan keys, journal and comparison in under 3 s; the fold of them is timed beside it."""
-    from emobench.keys import PlanKeys
-    from emobench.records.folding import fold, standing
+    from emobench.cases.keys import PlanKeys
+    from emobench.records.fold import fold, standing
     from emobench.records.journal import Journal, _line
 
     folder = tmp_path / "runs" / "one"

@@ -87,7 +87,7 @@ class Outcome:
 
 def review_material() -> tuple[Material, Any]:
     from emobench.catalogue.datasets import find_dataset
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
     from emobench.catalogue.profiles import find_profile
     from emobench.data.material import encode_splits
     from emobench.data.prepare import load_splits
@@ -103,7 +103,7 @@ def our_recipe(material: Material, seed: int) -> Outcome:
     import numpy as np
 
     from emobench.catalogue.methods import find_method
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
     from emobench.devices import cpu_has_fast_bf16, torch_dtype
     from emobench.evaluation.labels import predict
     from emobench.models.load import load_classifier
@@ -139,9 +139,9 @@ def default_recipe(splits: Any, seed: int) -> Outcome:
         set_seed,
     )
 
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
+    from emobench.models.library_output import quiet_transformers
     from emobench.models.locate import locate
-    from emobench.models.quiet import quiet_transformers
 
     path = locate(find_model("all-minilm-l6-v2")).path
     tokenizer = AutoTokenizer.from_pretrained(path)
@@ -197,11 +197,11 @@ def ratio_interval(ours: list[float], theirs: list[float], *, draws: int = 2000)
 def test_harness_cost(benchmark: Any, say: Say, milliseconds: int, most_seconds: float) -> None:
     """A call takes the same under the harness as in a hand-written loop: within 1 %, its interval too.
 
-    Pairs by turns, see ``emobench.analysis.turns``; a pilot of the bare call against itself chooses their number for an
+    Pairs by turns, see ``analysis.interleaved``; a pilot of the bare call against itself chooses their number for an
     interval of 0.4 % either way, at most what ``most_seconds`` hold. The work is one call into C that hashes a few
     bytes over and over: it allocates nothing and stays in the first cache, and its count of steps is fixed.
     """
-    from emobench.analysis.turns import pairs_wanted, ratio_by_turns
+    from emobench.analysis.interleaved import pairs_wanted, ratio_by_turns
     from emobench.measurement.clock import synchronized
 
     steps = steps_for(milliseconds / 1e3)
@@ -285,7 +285,7 @@ def test_against_torchs_timer(benchmark: Any, say: Say) -> None:
 
 def test_generation_parts_add_up(benchmark: Any, say: Say) -> None:
     """TTFT + (n - 1) x time per token is within 3 % of whole generations measured in between, on Gemma-3-270M."""
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
     from emobench.measurement.forward import random_prompts
     from emobench.measurement.generation import Parts, generate
     from emobench.models.load import load_causal_lm
@@ -349,7 +349,7 @@ BARE_TRAINING = """
 from functools import partial
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import find_method
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.data.material import encode_splits
 from emobench.data.prepare import load_splits

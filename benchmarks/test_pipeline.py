@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MiniLM fine-tuned on 2,000 Rotten Tomatoes reviews, saved with its tokenizer: both sides load this."""
     from emobench.catalogue.datasets import find_dataset
     from emobench.catalogue.methods import find_method
-    from emobench.catalogue.models import find_model
+    from emobench.catalogue.model_rows import find_model
     from emobench.catalogue.profiles import find_profile
     from emobench.data.material import encode_splits
     from emobench.data.prepare import load_splits

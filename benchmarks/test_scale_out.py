@@ -33,9 +33,9 @@ ROUNDS = 200
 
 def made_result(number: int, folder: Path, *, head: Mapping[str, Any]) -> None:
     """What the process of a made case leaves: a journal with one timed record, and what it printed."""
-    from emobench.executors.isolated import End, Ending
     from emobench.executors.jobs import ENDING, OUTPUTS
     from emobench.outcomes import metric
+    from emobench.processes.fresh import End, Ending
     from emobench.records.journal import Journal
     from emobench.records.record import Record
 
@@ -100,7 +100,7 @@ def test_delivery(benchmark: Any, tmp_path: Path, say: Say) -> None:
     from emobench import __version__
     from emobench.executors.jobs import Job
     from emobench.executors.manifest import Manifest, Planned
-    from emobench.executors.packing import pack
+    from emobench.executors.parcel import pack
     from emobench.executors.remote import accepted
 
     count = 60
@@ -126,7 +126,7 @@ def test_delivery(benchmark: Any, tmp_path: Path, say: Say) -> None:
 FOLD = """
 import json, resource, sys, time
 from pathlib import Path
-from emobench.records.folding import fold, save
+from emobench.records.fold import fold, save
 storage = Path(sys.argv[1])
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()

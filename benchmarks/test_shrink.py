@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from emobench import shrinking
-from emobench.case import Case
-from emobench.comparison import compare
+from emobench.cases.case import Case
+from emobench.recipes import shrink as shrinking
+from emobench.recipes.pair import compare
 from emobench.specs import DatasetSpec, DeviceKind, MethodSpec, ModelSpec, Precision
 
 

@@ -53,8 +53,8 @@ def test_predicted_time(benchmark: Any, say: Say) -> None:
 
 def compare(plan: MemoryPlan, rates: dict[str, Rates]) -> dict[str, Any]:
     """One configuration measured and predicted."""
-    from emobench.estimating import describe
-    from emobench.timing_plans import machine_rates, seconds_here
+    from emobench.calibration.memory import describe
+    from emobench.calibration.time import machine_rates, seconds_here
 
     if plan.precision not in rates:
         rates[plan.precision] = machine_rates(plan.device, plan.precision, refresh=True)

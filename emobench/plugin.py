@@ -15,8 +15,8 @@ import pytest
 from emobench.progress import STDERR
 
 if TYPE_CHECKING:
-    from emobench.case import Case
-    from emobench.session import Session
+    from emobench.cases.case import Case
+    from emobench.session.run import Session
 
 MARKERS = {
     "cpu": "the case runs on the CPU",
@@ -126,7 +126,7 @@ def pytest_configure(config: pytest.Config) -> None:
     works_for_xdist = hasattr(config, "workerinput")
     config.stash[STDERR] = os.open(os.devnull, os.O_WRONLY) if works_for_xdist else os.dup(2)
     if not works_for_xdist and config.getoption("dist", "no") != "no" and config.getoption("tx", None):
-        from emobench.parallel import Controller
+        from emobench.session.workers import Controller
 
         config.pluginmanager.register(Controller(config), "emobench-controller")
     for name, meaning in MARKERS.items():
@@ -141,8 +141,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if "emobench.session" in sys.modules:
-        from emobench.session import SESSION
+    if "emobench.session.run" in sys.modules:
+        from emobench.session.run import SESSION
 
         if SESSION in config.stash:
             config.stash[SESSION].close()
@@ -158,7 +158,7 @@ def session_of(config: pytest.Config) -> Session:
         pytest.UsageError: an option names something unknown; the text is the error's one line.
         pytest.exit.Exception: the baseline cannot be used; with its exit code, before any case runs.
     """
-    from emobench.session import SESSION, Session
+    from emobench.session.run import SESSION, Session
 
     if SESSION not in config.stash:
         from emobench.errors import BaselineError, EmoBenchError
@@ -214,9 +214,9 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 
 def going_on(config: pytest.Config) -> str | None:
     """What ``--emo-resume`` found, for the screen."""
-    if "emobench.session" not in sys.modules:
+    if "emobench.session.run" not in sys.modules:
         return None
-    from emobench.session import SESSION
+    from emobench.session.run import SESSION
 
     return config.stash[SESSION].going_on() if SESSION in config.stash else None
 
@@ -224,7 +224,7 @@ def going_on(config: pytest.Config) -> str | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if has_case(item):
-        from emobench.skips import refuse_or_skip
+        from emobench.session.skips import refuse_or_skip
 
         session = session_of(item.config)
         refuse_or_skip(session, item)
@@ -240,7 +240,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 @pytest.fixture
 def case(request: pytest.FixtureRequest, benchmark: Any) -> Generator[Case]:
     """The case of this test: its spec, its clock, and where its metrics go."""
-    from emobench.starts import put_down, start
+    from emobench.session.start import put_down, start
 
     session = session_of(request.config)
     made = start(session, request.node, benchmark)
@@ -256,7 +256,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     # The one way to run an item twice; pytest offers no public one, and plugins that rerun tests use this.
     from _pytest.runner import runtestprotocol
 
-    from emobench.endings import AGAIN
+    from emobench.session.ending import AGAIN
 
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     while True:
@@ -275,9 +275,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     made: Case | None = getattr(item, "funcargs", {}).get("case") if has_case(item) else None
     if made is None:
         return (yield)
-    from emobench.artifacts import keep_predictions
-    from emobench.endings import broke, finished
-    from emobench.preflighting import check_running
+    from emobench.cases.artifacts import keep_predictions
+    from emobench.cases.checks import check_running
+    from emobench.session.ending import broke, finished
 
     session = session_of(item.config)
     try:
@@ -302,7 +302,7 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Before the terminal summary, which names the saved file.
-    from emobench.session import SESSION
+    from emobench.session.run import SESSION
 
     if SESSION not in session.config.stash:
         return
@@ -310,15 +310,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if not session.config.pluginmanager.has_plugin("emobench-controller"):
         end_session(session, ours)
     if ours.place.workers:
-        from emobench.parallel import tell_controller
+        from emobench.session.workers import tell_controller
 
         tell_controller(ours)
 
 
 def end_session(session: pytest.Session, ours: Session) -> None:
     """Save the run and decide what was gated; both may change the exit code."""
-    from emobench.run_gate import gate_ended
-    from emobench.run_summary import unheeded
+    from emobench.session.run_gate import gate_ended
+    from emobench.session.summary import unheeded
 
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and ours.kept_from_before:
         session.exitstatus = pytest.ExitCode.OK
@@ -332,10 +332,10 @@ def end_session(session: pytest.Session, ours: Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from emobench.session import SESSION
+    from emobench.session.run import SESSION
 
     if SESSION in terminalreporter.config.stash:
-        from emobench.run_summary import summarize
+        from emobench.session.summary import summarize
 
         summarize(terminalreporter.config.stash[SESSION], terminalreporter)
 

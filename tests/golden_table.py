@@ -35,6 +35,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from emobench.analysis.rows import Row
+from emobench.cases.checks import machine_of
+from emobench.cases.keys import PlanKeys, installed_version
 from emobench.catalogue.profiles import PROFILES
 from emobench.data.sources import is_here, source_digest
 from emobench.devices import Device, absent_reason, cpu_has_fast_bf16, find_device, free_memory_bytes, installed
@@ -43,17 +45,15 @@ from emobench.estimate.flops import case_flops
 from emobench.estimate.memory import estimate_memory
 from emobench.estimate.plan import MemoryPlan, plan_of
 from emobench.estimate.time import Rates, case_seconds, work_of
-from emobench.keys import PlanKeys, installed_version
 from emobench.models.locate import absent_reason as weights_absent
 from emobench.models.locate import planned_revision
 from emobench.outcomes import METRICS, metric
 from emobench.plugin import has_case, session_of
-from emobench.preflight.words import Disk, Machine
-from emobench.preflighting import machine_of
+from emobench.preflight.planned import Disk, Machine
 from emobench.records.record import Record
 from emobench.reports.case_table import case_tables
 from emobench.reports.tables import results_table
-from emobench.skips import why_skip
+from emobench.session.skips import why_skip
 from emobench.specs import CaseSpec, DatasetSpec, DeviceKind, ModelSpec, Spec
 from tests.hermetic import settle
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from emobench import cli
 from emobench.cli import app
 from emobench.cli.options import Cases, spread
-from emobench.commands import listing
+from emobench.commands import lists as listing
 from emobench.errors import FetchError, SpecError
 
 VERBS = (
@@ -67,7 +67,7 @@ def test_help_imports_nothing_of_ours_but_errors() -> None:
         "print(*sorted(name for name in sys.modules if name.startswith(('emobench', 'pydantic', 'rich', 'numpy'))))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    parts = [f"emobench.cli.{name}" for name in ("cases", "data", "options", "plans", "saved")]
+    parts = [f"emobench.cli.{name}" for name in ("case_verbs", "data_verbs", "options", "plan_verbs", "saved_verbs")]
     assert result.stdout.splitlines()[-1].split() == ["emobench", "emobench.cli", *parts, "emobench.errors"]
 
 

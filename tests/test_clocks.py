@@ -11,11 +11,11 @@ PACKAGE = Path(__file__).parents[1] / "emobench"
 DATES = {
     "hub.py": "when something was fetched",
     "data/kaggle.py": "when something was fetched",
-    "run_folder.py": "a run's name",
+    "session/folder.py": "a run's name",
     "executors/delivery.py": "pytest's reports have a start and an end",
     "records/journal.py": "when a line was written",
-    "records/folding.py": "when a run was saved",
-    "records/blessing.py": "when a baseline was blessed, and what a killed one left an hour ago",
+    "records/fold.py": "when a run was saved",
+    "records/bless.py": "when a baseline was blessed, and what a killed one left an hour ago",
 }
 
 

@@ -93,7 +93,8 @@ def test_the_difference_of_two_files_is_counted_and_shown(sample: list[Collected
 
 def test_the_made_machine_leaves_nothing_behind(sample: list[Collected]) -> None:
     """After the table every module asks the real machine again."""
-    from emobench import devices, skips
+    from emobench import devices
+    from emobench.session import skips
 
     assert skips.find_device is devices.find_device is golden_table.find_device
     with golden_table.made_machine():

@@ -40,9 +40,9 @@ HOSTILE = {
     "HOME": "/dev/null",
 }
 SLICE = (
-    *("models/test_fetch.py", "data/test_fetch.py", "data/test_hub_files.py", "commands/test_doctor.py"),
-    *("commands/test_fetching.py", "commands/test_listing.py", "records/test_store.py", "records/test_kept.py"),
-    *("test_cli.py", "test_leases.py", "test_skips.py", "test_readme.py", "reports/test_tables.py"),
+    *("models/test_download.py", "data/test_fetch.py", "data/test_hub_files.py", "commands/test_doctor.py"),
+    *("commands/test_fetch.py", "commands/test_lists.py", "records/test_store.py", "records/test_committed.py"),
+    *("test_cli.py", "processes/test_leases.py", "session/test_skips.py", "test_readme.py", "reports/test_tables.py"),
     *("catalogue/test_project.py", "executors/test_arguments.py"),
 )
 

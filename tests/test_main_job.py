@@ -14,7 +14,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from emobench.catalogue.datasets import find_dataset
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.data.material import encode_splits
 from emobench.data.prepare import load_splits

@@ -16,14 +16,14 @@ import pytest
 import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
-import emobench.case
-import emobench.garbage
+import emobench.cases.case
+import emobench.collector
 import emobench.measurement.clock
 import emobench.measurement.usage
 import emobench.models.locate
 import emobench.records.store
 import emobench.reports.tables
-from emobench.artifacts import file_name
+from emobench.cases.artifacts import file_name
 from emobench.records.predictions import read_predictions
 from tests.strict import LOADED, WORKERS, strict_ini
 
@@ -92,7 +92,7 @@ def test_imports_are_kept_out_of_collections_while_cases_run(
     done: list[str] = []
     monkeypatch.setattr(gc, "freeze", lambda: done.append("freeze"))
     monkeypatch.setattr(gc, "unfreeze", lambda: done.append("unfreeze"))
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: emobench.garbage._AT_START + len(done))
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: emobench.collector._AT_START + len(done))
     body = GOOD + "\n@one\ndef test_better(case, model, precision, device, batch_size): case.time(lambda: None)\n"
     run(suite, body).assert_outcomes(passed=2)
     assert done == ["freeze", "unfreeze"]
@@ -141,7 +141,7 @@ def test_a_user_who_froze_is_left_alone(suite: pytest.Pytester, monkeypatch: pyt
     """Where something is kept out of collections already, nothing is added and nothing taken away."""
     monkeypatch.setattr(gc, "freeze", lambda: pytest.fail("frozen once more"))
     monkeypatch.setattr(gc, "unfreeze", lambda: pytest.fail("unfrozen"))
-    monkeypatch.setattr(gc, "get_freeze_count", lambda: emobench.garbage._AT_START + 1)
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: emobench.collector._AT_START + 1)
     run(suite, GOOD).assert_outcomes(passed=1)
 
 

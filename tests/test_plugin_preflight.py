@@ -14,16 +14,16 @@ import pytest
 import scipy.stats  # noqa: F401
 import torch  # noqa: F401
 
-import emobench.case
+import emobench.cases.case
+import emobench.cases.checks
 import emobench.data.prepare
-import emobench.data.profiling
+import emobench.data.splits_profile
 import emobench.devices
-import emobench.endings
 import emobench.measurement.clock
 import emobench.models.load
-import emobench.preflighting
 import emobench.records.store
 import emobench.reports.tables
+import emobench.session.ending
 
 HEADER = """
 import pytest
@@ -55,8 +55,8 @@ ROOM = 10**13
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     # What this machine has free at the moment decides nothing here.
-    monkeypatch.setattr(emobench.preflighting, "free_memory_bytes", lambda kind: ROOM)
-    monkeypatch.setattr(emobench.preflighting, "free_bytes", lambda folder: ROOM)
+    monkeypatch.setattr(emobench.cases.checks, "free_memory_bytes", lambda kind: ROOM)
+    monkeypatch.setattr(emobench.cases.checks, "free_bytes", lambda folder: ROOM)
     pytester.makeini("[pytest]\naddopts = -p no:cacheprovider\n")
     teams = ["billing"] * 200 + ["sales"] * 15
     rows = [f"ticket {n} is about {team} number {n * 7},{team}" for n, team in enumerate(teams)]
@@ -125,7 +125,7 @@ def test_what_will_not_fit_is_a_result_before_anything_is_loaded(
     suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     """Too little memory: skipped as does_not_fit with both numbers and the switch, and the case's work is not begun."""
-    monkeypatch.setattr(emobench.preflighting, "free_memory_bytes", lambda kind: 1_000_000)
+    monkeypatch.setattr(emobench.cases.checks, "free_memory_bytes", lambda kind: 1_000_000)
     result = run(suite, body, "-rs")
     result.assert_outcomes(skipped=1)
     (record,) = records(suite)
@@ -140,7 +140,7 @@ def test_what_will_not_fit_is_a_result_before_anything_is_loaded(
 @pytest.mark.slow
 def test_the_memory_check_can_be_silenced(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever knows better runs the case all the same."""
-    monkeypatch.setattr(emobench.preflighting, "free_memory_bytes", lambda kind: 1_000_000)
+    monkeypatch.setattr(emobench.cases.checks, "free_memory_bytes", lambda kind: 1_000_000)
     run(suite, TIMED, "--emo-silence=does-not-fit").assert_outcomes(passed=1)
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_work_is_skipped_with_its_reason(
     """A combination that is not run is skipped before it starts, grouped with its fix, and leaves no record."""
     found = emobench.devices.find_device("cpu")
     assert found is not None
-    monkeypatch.setattr(emobench.preflighting, "find_device", lambda kind: replace(found, fast_bf16=fast))
+    monkeypatch.setattr(emobench.cases.checks, "find_device", lambda kind: replace(found, fast_bf16=fast))
     result = run(suite, TIMED.replace('"fp32"', '"fp16"'))
     result.assert_outcomes(skipped=1)
     text = " ".join(result.stdout.str().split())
@@ -164,7 +164,7 @@ def test_what_cannot_work_is_skipped_with_its_reason(
 
 def test_a_full_disk_is_told_before_the_run(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where less is free than the case writes, it does not start: a full disk would lose the run."""
-    monkeypatch.setattr(emobench.preflighting, "free_bytes", lambda folder: 10)
+    monkeypatch.setattr(emobench.cases.checks, "free_bytes", lambda folder: 10)
     result = run(suite, TRAINED)
     result.assert_outcomes(skipped=1)
     assert "a full disk loses the run" in " ".join(result.stdout.str().split())

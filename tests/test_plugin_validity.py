@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from emobench.endings import is_out_of_memory
+from emobench.session.ending import is_out_of_memory
 from tests.test_plugin import GOOD, content, run, saved, suite  # noqa: F401
 
 DISTURBED = """

@@ -6,7 +6,7 @@ import pytest
 
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import find_method
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import PROFILES, find_profile
 from emobench.specs import CaseSpec, TrainSettings
 

@@ -18,18 +18,18 @@ ALLOWED = {
     "files.py": "it is that function",
     "records/journal.py": "takes a journal's name, which is empty then, and cuts a torn line off",
     "records/store.py": "takes a run's number, an empty file",
-    "leases.py": "lock files",
+    "processes/leases.py": "lock files",
     "progress.py": "the terminal",
     "measurement/usage.py": "a file of the kernel",
-    "executors/isolated.py": "what a process prints",
-    "one_rank.py": "what a process prints",
-    "rank_processes.py": "what a process prints",
+    "processes/fresh.py": "what a process prints",
+    "recipes/rank.py": "what a process prints",
+    "processes/ranks.py": "what a process prints",
     "executors/remote.py": "moves what that function wrote, and syncs the folders",
     "data/kaggle.py": "a download into a temporary folder",
     "data/analyze/spill.py": "a temporary folder",
     "models/dequantize.py": "moves a whole folder that can be made again, its marker written last",
     "models/onnx_export.py": "moves a whole folder that can be made again, its marker written last",
-    "shrinking.py": "moves a whole folder that can be made again, its marker written last",
+    "recipes/shrink.py": "moves a whole folder that can be made again, its marker written last",
 }
 
 

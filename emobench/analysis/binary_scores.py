@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emobench.analysis.bootstrap import SCORES, ScoreKind, scores_of_counts
 from emobench.analysis.quantiles import t_test_p, two_sided_z
-from emobench.analysis.resampling import SCORES, ScoreKind, scores_of_counts
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

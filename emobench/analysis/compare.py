@@ -20,7 +20,7 @@ from emobench.analysis.effects import rounds_effect, score_effect
 from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.estimates import EXACT_HOW, close, estimate, resampled
 from emobench.analysis.metric_kinds import is_quality, is_share
-from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
+from emobench.analysis.pairs import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
 from emobench.analysis.round_changes import FROM_ROUNDS
 from emobench.analysis.significance import gate_decisions
 from emobench.errors import unknown_name

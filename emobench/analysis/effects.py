@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import erf
 
 from emobench.analysis.columns import Floats, Ints, Rounds
-from emobench.analysis.pairing import Pairs
+from emobench.analysis.pairs import Pairs
 from emobench.order_statistics import FEWEST, median_quantile
 
 _MEDIAN_ERROR = float(np.sqrt(np.pi / 2))

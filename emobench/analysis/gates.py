@@ -19,7 +19,7 @@ from emobench.analysis.corrections import bonferroni_level
 from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.estimates import close, estimate, resampled
 from emobench.analysis.metric_kinds import is_quality, is_share, is_timed
-from emobench.analysis.pairing import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
+from emobench.analysis.pairs import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
 from emobench.analysis.significance import gate_decisions
 from emobench.outcomes import METRICS
 

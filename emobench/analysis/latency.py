@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from emobench.analysis.bootstrap import DRAWS, bootstrap_interval, chunks
 from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
-from emobench.analysis.resampling import DRAWS, bootstrap_interval, chunks
 from emobench.analysis.significance import cliffs_delta
 from emobench.errors import DataError
 from emobench.order_statistics import FEWEST, median_quantile, median_rank

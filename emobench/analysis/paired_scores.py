@@ -15,8 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
-from emobench.analysis.resampling import (
+from emobench.analysis.bootstrap import (
     DRAWS,
     SCORES,
     TAIL_DRAWS,
@@ -30,6 +29,7 @@ from emobench.analysis.resampling import (
     swapped_differences,
     typical_influence,
 )
+from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
 from emobench.analysis.significance import PairedDifference, cohens_h, matched_odds_ratio, paired_accuracy
 from emobench.errors import DataError, unknown_name
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from emobench.analysis.columns import Floats, Ints, Rounds
 from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.latency import RUN_SPREAD, latency_ratio
-from emobench.analysis.pairing import Pairs
+from emobench.analysis.pairs import Pairs
 from emobench.analysis.quantiles import t_test_p, two_sided_t
 from emobench.order_statistics import FEWEST, median_quantile
 

@@ -13,7 +13,7 @@ from emobench.analysis.binary_scores import ClassCounts, ScoreColumns, binary_sc
 from emobench.analysis.columns import Ints, Predictions, Scored
 from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.paired_scores import paired_score
-from emobench.analysis.pairing import Pairs
+from emobench.analysis.pairs import Pairs
 from emobench.analysis.significance import PairedDifference, paired_counts
 
 MCNEMAR, DELTA = "McNemar, Bonett-Price", "delta method"

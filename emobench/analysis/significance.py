@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
+from emobench.analysis.bootstrap import DRAWS, bootstrap_interval
 from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
-from emobench.analysis.resampling import DRAWS, bootstrap_interval
 from emobench.errors import DataError
 from emobench.outcomes import Better
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from emobench.analysis.bootstrap import SCORES
 from emobench.analysis.columns import Floats, Ints
 from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.latency import RUN_SPREAD
 from emobench.analysis.metric_kinds import is_share, is_timed
-from emobench.analysis.pairing import Pairs, values_at
+from emobench.analysis.pairs import Pairs, values_at
 from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
-from emobench.analysis.resampling import SCORES
 from emobench.analysis.round_changes import FROM_ROUNDS
 from emobench.analysis.significance import scalar_difference
 

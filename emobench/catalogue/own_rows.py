@@ -16,7 +16,7 @@ from pydantic import Field
 
 from emobench import errors
 from emobench.catalogue.datasets import DATASETS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.pins import is_pin, pinned
 from emobench.catalogue.project_tables import bad_value, check_keys, validated
 from emobench.catalogue.row_numbers import LARGEST, impossible

@@ -26,7 +26,7 @@ from emobench import errors
 from emobench.catalogue.combinations import PRECISIONS
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import METHODS, SHRINK_METHODS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.project import Project
 from emobench.specs import CaseKind, CaseSpec, DeviceKind, Precision, Spec
 

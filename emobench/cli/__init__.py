@@ -8,7 +8,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from emobench.cli import cases, data, plans, saved
+from emobench.cli import case_verbs as cases
+from emobench.cli import data_verbs as data
+from emobench.cli import plan_verbs as plans
+from emobench.cli import saved_verbs as saved
 from emobench.cli.options import BASELINE, FAILED, INTERRUPTED, USAGE, spread
 from emobench.errors import BaselineError, EmoBenchError, SpecError
 

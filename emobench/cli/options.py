@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from emobench.commands.running import Placement, RunOptions
+    from emobench.commands.run import Placement, RunOptions
 
 USAGE, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: a wrong name or option, anything else that went wrong, Ctrl-C. ``run`` and its like pass pytest's on."""
@@ -68,7 +68,7 @@ class Cases:
 
     def run_options(self) -> RunOptions:
         """The sizes, as ``commands`` takes them."""
-        from emobench.commands.running import RunOptions
+        from emobench.commands.run import RunOptions
 
         return RunOptions(
             profile=self.profile,
@@ -96,7 +96,7 @@ class Processes:
 
     def placement(self) -> Placement:
         """Where cases run, as ``commands`` takes it."""
-        from emobench.commands.running import Placement
+        from emobench.commands.run import Placement
 
         given: dict[str, Any] = {**vars(self)}
         given["slurm"] = tuple(given.get("slurm") or ())

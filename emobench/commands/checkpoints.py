@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emobench.catalogue.combinations import QUANTIZED
-from emobench.catalogue.models import MODELS
-from emobench.commands.place import Place
+from emobench.catalogue.model_rows import MODELS
+from emobench.commands.project_place import Place
 from emobench.errors import BrokenFileError, SpecError, UnsupportedError
 from emobench.specs import DeviceKind, LoraTargets, ModelSpec, Precision
 
@@ -322,7 +322,7 @@ def _context(folder: Path, config: Mapping[str, Any], pad: object) -> int:
 def _pad_of_tokenizer(folder: Path) -> int:
     from transformers import AutoTokenizer
 
-    from emobench.models.quiet import quiet_transformers
+    from emobench.models.library_output import quiet_transformers
 
     with quiet_transformers():
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, get_args
 from emobench import __version__
 from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.catalogue.datasets import DATASETS, RANDOM_TOKENS
-from emobench.catalogue.models import MODELS
-from emobench.commands.listing import here_text, why_absent
-from emobench.commands.place import Place, find_benchmarks
+from emobench.catalogue.model_rows import MODELS
+from emobench.commands.lists import here_text, why_absent
+from emobench.commands.project_place import Place, find_benchmarks
 from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes
 from emobench.errors import SpecError
 from emobench.files import cache_folder
@@ -219,7 +219,7 @@ def _folder_text(folder: Path) -> str:
 
 def combination_lines() -> list[str]:
     """The table of allowed combinations as lines: a row a case, a column a device, the precisions in its cells."""
-    from emobench.commands.listing import table
+    from emobench.commands.lists import table
 
     kinds = get_args(DeviceKind)
     allowed: dict[str, dict[str, str]] = {}
@@ -231,7 +231,7 @@ def combination_lines() -> list[str]:
 
 
 def _packages() -> tuple[str, ...]:
-    from emobench.environment import VERSIONS_THAT_MATTER
+    from emobench.cases.environment import VERSIONS_THAT_MATTER
 
     return (*(name for name in VERSIONS_THAT_MATTER if name != "emobench"), "pytest", "pytest-benchmark")
 

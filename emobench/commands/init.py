@@ -20,8 +20,8 @@ from emobench.catalogue.limits import find_limits
 from emobench.catalogue.profiles import PROFILES, find_profile
 from emobench.catalogue.project import DEFAULT_PROFILE, load_project
 from emobench.catalogue.run_table import Tracking, find_run_table
-from emobench.commands.place import Place, find_benchmarks, find_place
-from emobench.commands.wizard_asking import Asker, Terminal, Walk
+from emobench.commands.project_place import Place, find_benchmarks, find_place
+from emobench.commands.wizard_answers import Asker, Terminal, Walk
 from emobench.commands.wizard_toml import to_toml
 from emobench.errors import SpecError, UnsupportedError
 from emobench.files import write_bytes
@@ -30,7 +30,7 @@ from emobench.specs import TrainSettings
 
 if TYPE_CHECKING:
     from emobench.commands.wizard_plan import Plan
-    from emobench.preflight.words import Finding
+    from emobench.preflight.planned import Finding
     from emobench.specs import CaseSpec
 
 SETTINGS = "emobench.toml"
@@ -313,7 +313,7 @@ def _show(walk: Walk, text: str, target: Path) -> None:
 
 def _final_check(walk: Walk, plan: Plan, place: Place) -> Sequence[UnsupportedError]:
     """Say what the preflight checks find; what cannot work is returned as errors."""
-    from emobench.preflighting import machine_of, preflight
+    from emobench.cases.checks import machine_of, preflight
 
     case, storage = plan.chosen, place.root / "results"
     machine = machine_of(case.device, storage=storage)
@@ -339,7 +339,7 @@ def _first_fix(stop: Finding) -> str:
 
 
 def _farewell(plan: Plan, target: Path) -> list[str]:
-    from emobench.commands.listing import here_text, why_absent
+    from emobench.commands.lists import here_text, why_absent
 
     case = plan.chosen
     lines = [f"wrote {target}"]

@@ -16,8 +16,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from emobench.commands.listing import why_absent
-from emobench.commands.place import Place
+from emobench.commands.lists import why_absent
+from emobench.commands.project_place import Place
 from emobench.devices import Device, absent_reason, find_device
 from emobench.specs import DeviceKind
 
@@ -195,7 +195,7 @@ def smallest_between(blocks: Series) -> float:
 
 def result_text(found: Sequence[Noise], *, device: str, disturbed: Sequence[str], left_out: str = "") -> str:
     """The table, what disturbed the measurement, and the sentence."""
-    from emobench.commands.listing import table
+    from emobench.commands.lists import table
 
     rows = [
         (

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from emobench.commands.place import Place
-from emobench.commands.wizard_asking import Walk
+from emobench.commands.project_place import Place
+from emobench.commands.wizard_answers import Walk
 from emobench.commands.wizard_data import Data
 from emobench.errors import NotOnMachineError
 from emobench.specs import DeviceKind
@@ -23,8 +23,8 @@ def analyzed(walk: Walk, data: Data, place: Place, device: DeviceKind) -> Data:
     Raises:
         DataError: nothing can be read.
     """
-    from emobench.commands.analyzing import AnalyzeOptions, analysis_of
-    from emobench.commands.listing import why_absent
+    from emobench.commands.analyzer import AnalyzeOptions, analysis_of
+    from emobench.commands.lists import why_absent
 
     spec = data.spec
     absent = why_absent(spec)

@@ -12,9 +12,9 @@ from typing import cast, get_args
 from emobench.catalogue.combinations import is_allowed
 from emobench.catalogue.profiles import PROFILES
 from emobench.catalogue.run_table import Tracking
-from emobench.commands.listing import size_text, why_absent
-from emobench.commands.place import Place
-from emobench.commands.wizard_asking import Choice, Walk, positive_number, whole_number
+from emobench.commands.lists import size_text, why_absent
+from emobench.commands.project_place import Place
+from emobench.commands.wizard_answers import Choice, Walk, positive_number, whole_number
 from emobench.commands.wizard_cost import Cost, bytes_text, least_bytes
 from emobench.commands.wizard_plan import DEFAULT_BATCH, TASKS, Plan, methods_of
 from emobench.commands.wizard_quality import Quote, quality_text, saved_quotes

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from emobench.errors import UnsupportedError
-from emobench.estimate.calibration import Calibration, load_calibration
+from emobench.estimate.corrections import Calibration, load_calibration
 from emobench.estimate.memory import estimate_memory, plan_of
 from emobench.estimate.time import Rates, case_seconds, work_of
 from emobench.estimate.weights import weight_bytes
@@ -103,7 +103,7 @@ def measured_rates(hardware: Hardware, say: Callable[[str], None]) -> dict[Preci
 
     A quantized precision has the rates of the dtype it computes in. ``say`` gets a line for each that is measured.
     """
-    from emobench.timing_plans import machine_rates
+    from emobench.calibration.time import machine_rates
 
     return {name: machine_rates(hardware.kind, name, say=say) for name in hardware.precisions}
 

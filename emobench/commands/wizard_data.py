@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from emobench.catalogue.datasets import DATASETS, RANDOM_TOKENS
-from emobench.commands.listing import why_absent
-from emobench.commands.place import Place
-from emobench.commands.wizard_asking import Choice, Walk
+from emobench.commands.lists import why_absent
+from emobench.commands.project_place import Place
+from emobench.commands.wizard_answers import Choice, Walk
 from emobench.data.tables import SUFFIXES
 from emobench.errors import DataError, NotOnMachineError, SpecError, nearest, unknown_name
 from emobench.specs import DatasetSpec

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
-from emobench.commands.wizard_asking import Choice, Walk
+from emobench.commands.wizard_answers import Choice, Walk
 from emobench.devices import Device, absent_reason, find_device, free_memory_bytes
 from emobench.specs import DeviceKind, Precision
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from emobench.analysis.compare import VERDICTS
-from emobench.dashboard import fill, views
-from emobench.dashboard.compared import WIDTHS
-from emobench.dashboard.shelf import Shelf
+from emobench.dashboard import contents as fill
+from emobench.dashboard import views
+from emobench.dashboard.saved_runs import Shelf
+from emobench.dashboard.two_runs import WIDTHS
 from emobench.extras import require
 
 _LABELS = {"batch_size": "batch", "dataset": "data"}

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from emobench.dashboard.look import CSS, LIGHT, MONO, SANS
-from emobench.dashboard.shelf import Shelf
+from emobench.dashboard.page_style import CSS, LIGHT, MONO, SANS
+from emobench.dashboard.saved_runs import Shelf
 from emobench.errors import SpecError
 
 Scope = MutableMapping[str, Any]

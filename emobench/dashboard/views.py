@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from emobench.analysis.findings import curve_panels
 from emobench.analysis.rows import Row, measured
-from emobench.dashboard import marks
-from emobench.dashboard.shelf import Entry
+from emobench.dashboard import html_pieces as marks
+from emobench.dashboard.saved_runs import Entry
 from emobench.errors import EmoBenchError
 from emobench.outcomes import METRICS, Metric
 from emobench.records.secrets import redact
@@ -26,12 +26,7 @@ from emobench.reports.charts import (
     sweep_charts,
 )
 from emobench.reports.content import Content
-from emobench.reports.quantities import figure_text
-from emobench.reports.style import MOST_SERIES
-from emobench.reports.sweep import answer_lines
-from emobench.reports.sweep import heading as sweep_heading
-from emobench.reports.tables import MIB, number
-from emobench.reports.words import (
+from emobench.reports.phrases import (
     INTERVALS,
     OVERLAP,
     limit_text,
@@ -41,6 +36,11 @@ from emobench.reports.words import (
     summary_lines,
     value_text,
 )
+from emobench.reports.quantities import figure_text
+from emobench.reports.style import MOST_SERIES
+from emobench.reports.sweep import answer_lines
+from emobench.reports.sweep import heading as sweep_heading
+from emobench.reports.tables import MIB, number
 
 FILTERS = ("model", "dataset", "method", "precision", "device", "batch_size", "status")
 """Axes that the table of cases is filtered by."""

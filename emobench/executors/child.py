@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from emobench.executors.delivery import REPORTS
-from emobench.executors.isolated import STACKS
 from emobench.executors.jobs import OUTPUTS, Told, take_told
 from emobench.executors.manifest import FILE_NAME
 from emobench.files import append_line
-from emobench.parents import end_with_parent
+from emobench.processes.fresh import STACKS
+from emobench.processes.parent import end_with_parent
 from emobench.progress import STDERR
 
 
@@ -45,7 +45,7 @@ class Child:
             ours.storage = self.told.folder.parent
             ours.place.home = shared_folder(self.told)
         if self.told.lease is not None:
-            from emobench.leases import Lease
+            from emobench.processes.leases import Lease
 
             ours.place.lease = Lease(**{**self.told.lease, "cores": tuple(self.told.lease["cores"])})
 

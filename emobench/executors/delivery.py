@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emobench.artifacts import mark_of
-from emobench.endings import largest_that_fitted
-from emobench.executors.isolated import Ending
+from emobench.cases.artifacts import mark_of
 from emobench.executors.jobs import OUTPUTS, Job, outputs
 from emobench.executors.verdicts import Verdict, last_words, without_record
 from emobench.outcomes import Status, metric
+from emobench.processes.fresh import Ending
 from emobench.reports.tables import Skip
-from emobench.run_folder import forget_checkpoints
-from emobench.run_place import plain_node_id
-from emobench.skips import refuse_or_skip, slow_asked_for
+from emobench.session.ending import largest_that_fitted
+from emobench.session.folder import forget_checkpoints
+from emobench.session.place import plain_node_id
+from emobench.session.skips import refuse_or_skip, slow_asked_for
 
 if TYPE_CHECKING:
     from emobench.records.journal import Line
-    from emobench.session import Session
+    from emobench.session.run import Session
 
 REPORTS = "reports.jsonl"
 LOST = "emobench_lost"

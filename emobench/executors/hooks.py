@@ -97,7 +97,7 @@ def shard_of(config: pytest.Config) -> Shard | None:
 
 def keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what other shards run; tests that are no cases are spread like cases."""
-    from emobench.executors.planning import manifest_of
+    from emobench.executors.job_plan import manifest_of
     from emobench.plugin import has_case, session_of
 
     shard = shard_of(config)

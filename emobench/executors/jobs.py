@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from emobench.errors import NotOnMachineError
-from emobench.executors.isolated import End, Ending, ending_from_json, run_process
-from emobench.executors.packing import pack
+from emobench.executors.parcel import pack
 from emobench.files import write_bytes
-from emobench.run_folder import CHECKPOINTS, ORIGINALS
+from emobench.processes.fresh import End, Ending, ending_from_json, run_process
+from emobench.session.folder import CHECKPOINTS, ORIGINALS
 
 ENDING = "ending.json"
 CHILD_PLUGIN = "emobench.executors.child"

@@ -8,8 +8,8 @@ import pytest
 
 from emobench.executors.delivery import LOST, Delivery
 from emobench.executors.hooks import INCOMPLETE
+from emobench.executors.job_plan import ARGUMENTS, jobs_of
 from emobench.executors.jobs import run_job
-from emobench.executors.planning import ARGUMENTS, jobs_of
 from emobench.plugin import has_case, session_of
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from emobench.errors import FetchError, UnsupportedError
-from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import Job, job_to_json, run_and_pack
 from emobench.extras import require
+from emobench.processes.fresh import End, Ending
 
 SECONDS_BETWEEN_LOOKS = 10.0
 """How often a session that waits for tasks looks whether any machine is left that could run them."""

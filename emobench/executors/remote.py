@@ -15,16 +15,16 @@ import pytest
 from emobench import __version__
 from emobench.errors import BrokenFileError, EmoBenchError, SpecError
 from emobench.executors.delivery import Delivery
-from emobench.executors.isolated import End, Ending
+from emobench.executors.job_plan import jobs_of, manifest_of
 from emobench.executors.jobs import ENDING, OUTPUTS, Executor, Job, read_ending
 from emobench.executors.manifest import Manifest, write_manifest
-from emobench.executors.packing import unpack
-from emobench.executors.planning import jobs_of, manifest_of
+from emobench.executors.parcel import unpack
 from emobench.files import sync_folder
 from emobench.plugin import has_case, session_of
+from emobench.processes.fresh import End, Ending
 
 if TYPE_CHECKING:
-    from emobench.session import Session
+    from emobench.session.run import Session
 
 
 class Dispatching:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from emobench.errors import UnsupportedError
-from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import Job, job_to_json, run_and_pack
 from emobench.extras import require
 from emobench.files import write_bytes
+from emobench.processes.fresh import End, Ending
 
 SECONDS_BETWEEN_LOOKS = 5.0
 LOCAL = "local"

@@ -9,8 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from emobench.executors.isolated import STDERR, End, Ending
 from emobench.outcomes import Status
+from emobench.processes.fresh import STDERR, End, Ending
 
 _STACK = ("Current thread", "Thread 0x", "Stack (most recent call first)")
 """How :mod:`faulthandler` begins a stack; the innermost call comes first."""

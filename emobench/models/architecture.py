@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedConfig
 
 from emobench.devices import torch_dtype
-from emobench.models.quiet import quiet_transformers
+from emobench.models.library_output import quiet_transformers
 from emobench.specs import MethodSpec, ModelSpec, Precision
 
 NF4_BLOCK = 64

@@ -22,7 +22,7 @@ from emobench.errors import BrokenFileError
 from emobench.extras import require
 from emobench.files import write_bytes
 from emobench.models.architecture import row_config
-from emobench.models.quiet import quiet_transformers
+from emobench.models.library_output import quiet_transformers
 from emobench.specs import ModelSpec
 
 

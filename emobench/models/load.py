@@ -36,8 +36,8 @@ from emobench.models.architecture import (
     storage_dtype,
     weights_bytes,
 )
+from emobench.models.library_output import quiet_transformers
 from emobench.models.locate import locate
-from emobench.models.quiet import quiet_transformers
 from emobench.outcomes import Metric, metric
 from emobench.specs import DeviceKind, MethodSpec, ModelSpec, Precision, Weights
 

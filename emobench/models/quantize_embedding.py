@@ -22,8 +22,8 @@ from emobench.errors import BrokenFileError, UnsupportedError
 from emobench.extras import require
 from emobench.files import sha256_of, write_bytes
 from emobench.models.architecture import in_modules
+from emobench.models.library_output import quiet_transformers
 from emobench.models.quantize import parameter_count, quantization_facts, quantize_loaded
-from emobench.models.quiet import quiet_transformers
 from emobench.specs import DeviceKind
 
 RECORD_FILE = "int8.json"

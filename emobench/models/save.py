@@ -23,9 +23,9 @@ from emobench.files import sha256_of, write_bytes
 from emobench.models import quantize
 from emobench.models.adapters import quiet_peft
 from emobench.models.architecture import in_modules
+from emobench.models.library_output import quiet_transformers
 from emobench.models.load import LoadedModel, load_classifier, model_bytes, read_pretrained
 from emobench.models.locate import weight_files
-from emobench.models.quiet import quiet_transformers
 from emobench.specs import DeviceKind, MethodSpec, ModelSpec, Precision, Weights
 
 RECORD_FILE = "emobench.json"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from emobench.errors import UnsupportedError
 from emobench.estimate.parameters import parameters_of, trainable_parameters
-from emobench.preflight.words import Disk, Finding, Fix, Planned, shown_bytes
+from emobench.preflight.planned import Disk, Finding, Fix, Planned, shown_bytes
 
 RESERVE_BYTES = 1_000_000_000
 """Room that a system and the run's own journal want beside what a case writes; below it is warned of. Our choice."""

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from emobench import errors
 from emobench.data_profile import DataProfile
-from emobench.preflight import disk, hardware, memory, shape, text, training
-from emobench.preflight.words import Check, Disk, Finding, Fix, Level, Machine, Planned, worst
+from emobench.preflight import disk, hardware, shape, text
+from emobench.preflight import memory_limit as memory
+from emobench.preflight import optimization as training
+from emobench.preflight.planned import Check, Disk, Finding, Fix, Level, Machine, Planned, worst
 from emobench.specs import CaseSpec
 
 __all__ = [

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from emobench.preflight.words import LEVELS, Finding, Fix
+from emobench.preflight.planned import LEVELS, Finding, Fix
 
 WIDTH = 100
 SHOWN = 4

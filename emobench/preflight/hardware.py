@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from emobench.catalogue.combinations import NEEDS, QUANTIZED, why_not
-from emobench.preflight.words import Finding, Fix, Level, Planned
+from emobench.preflight.planned import Finding, Fix, Level, Planned
 from emobench.specs import Precision
 
 LEAST_CAPABILITY: Mapping[Precision, tuple[int, int]] = {"nf4": (6, 0), "int8-bnb": (7, 5), "fp16": (5, 3)}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emobench.preflight.words import Finding, Fix, Planned
+from emobench.preflight.planned import Finding, Fix, Planned
 
 _NAMES = {
     "width": ("hidden_size", "dim", "n_embd"),

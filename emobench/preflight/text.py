@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emobench.data_profile import DataProfile
-from emobench.preflight.words import Finding, Fix, Planned, shown_share
+from emobench.preflight.planned import Finding, Fix, Planned, shown_share
 
 NOTED_TRUNCATED = 0.01
 """Share of texts cut off from which it is mentioned."""

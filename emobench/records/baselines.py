@@ -19,8 +19,8 @@ from typing import Any
 from emobench.errors import BaselineError, BrokenFileError, SpecError, nearest
 from emobench.files import sha256_of
 from emobench.outcomes import Status
-from emobench.records.columns import UNUSABLE
 from emobench.records.index import RunIndex, read_index
+from emobench.records.index_columns import UNUSABLE
 from emobench.records.schemas import schema_fix
 
 SCHEMA = 1

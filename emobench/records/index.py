@@ -25,7 +25,7 @@ from emobench.records.sections import Sections, write_sections
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from emobench.records.columns import Columns
+    from emobench.records.index_columns import Columns
 
 SCHEMA = 1
 """Version of the columns; raise it when they change and every index is made again."""
@@ -204,7 +204,7 @@ class _Store:
             try:
                 return self._sections.table(name)
             except (ValueError, KeyError, OSError, pa.ArrowException):
-                from emobench.records.columns import columns_of
+                from emobench.records.index_columns import columns_of
 
                 self._columns = columns_of(self._run_file)
         return self._columns.tables[name]
@@ -228,7 +228,7 @@ def build_index(run_file: Path) -> Path:
 
 
 def _write(path: Path, run_file: Path) -> Columns:
-    from emobench.records.columns import columns_of
+    from emobench.records.index_columns import columns_of
 
     before = _stamp(run_file)
     columns = columns_of(run_file)
@@ -272,7 +272,7 @@ def read_index(run_file: Path) -> RunIndex:
     except BrokenFileError:
         raise
     except OSError as error:
-        from emobench.records.columns import columns_of
+        from emobench.records.index_columns import columns_of
 
         columns = columns_of(run_file)
         columns.facts["notes"].append(f"the index could not be kept ({error.strerror or error})")
@@ -281,7 +281,7 @@ def read_index(run_file: Path) -> RunIndex:
 
 def index_of(run_file: Path, content: Mapping[str, Any]) -> RunIndex:
     """The index of a run's content that is not saved yet, as reading it from ``run_file`` would give it."""
-    from emobench.records.columns import columns_of
+    from emobench.records.index_columns import columns_of
 
     return _opened(run_file, _Store(run_file, None, columns_of(run_file, content)))
 
@@ -305,7 +305,7 @@ def _fitting(path: Path, run_file: Path) -> Sections | None:
 
 
 def _opened(run_file: Path, store: _Store) -> RunIndex:
-    from emobench.records.columns import NUMBERS, TEXTS
+    from emobench.records.index_columns import NUMBERS, TEXTS
 
     cases, rounds, facts = store.table("cases"), store.table("rounds"), store.facts
     kinds: Mapping[str, Mapping[str, str]] = facts["metrics"]

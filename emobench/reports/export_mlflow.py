@@ -13,8 +13,8 @@ from typing import Any
 
 from emobench.errors import SpecError
 from emobench.extras import require
-from emobench.reports.apart import answer, run_apart
 from emobench.reports.exports import ExportedRun, flat_metrics, safe_name
+from emobench.reports.own_process import answer, run_apart
 
 EXPERIMENT = "emobench"
 RUN_TAG = "emobench.run"

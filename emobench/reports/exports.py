@@ -21,7 +21,7 @@ from typing import Any
 from emobench.errors import SpecError, unknown_name
 from emobench.files import write_bytes
 from emobench.outcomes import Metric, Status
-from emobench.records.kept import clean
+from emobench.records.committed import clean
 from emobench.records.record import Record
 from emobench.records.store import Run
 from emobench.reports.case_fields import AXES

@@ -30,10 +30,7 @@ from emobench.reports.charts import (
     sweep_charts,
 )
 from emobench.reports.content import Content
-from emobench.reports.style import MOST_SERIES
-from emobench.reports.sweep import answer_lines, heading
-from emobench.reports.tables import shortened
-from emobench.reports.words import (
+from emobench.reports.phrases import (
     INTERVALS,
     OVERLAP,
     history_caption,
@@ -45,6 +42,9 @@ from emobench.reports.words import (
     summary_lines,
     value_text,
 )
+from emobench.reports.style import MOST_SERIES
+from emobench.reports.sweep import answer_lines, heading
+from emobench.reports.tables import shortened
 
 MOST_MATRICES = 60
 MOST_CHARTS = 60

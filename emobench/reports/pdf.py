@@ -17,6 +17,18 @@ from emobench.reports.content import Content
 from emobench.reports.curves import MOST_ROWS, curves_figure, history_figure, sheets
 from emobench.reports.figures import heat_figure, sweep_figure
 from emobench.reports.matrices import A_PAGE, matrices_figure
+from emobench.reports.phrases import (
+    INTERVALS,
+    OVERLAP,
+    history_caption,
+    limit_text,
+    name_of,
+    radar_caption,
+    scatter_caption,
+    skip_text,
+    summary_lines,
+    value_text,
+)
 from emobench.reports.scatter import radar_figure, scatter_figure
 from emobench.reports.style import (
     GREY,
@@ -29,18 +41,6 @@ from emobench.reports.style import (
 )
 from emobench.reports.sweep import answer_lines, heading
 from emobench.reports.tables import one_line, results_table, shortened
-from emobench.reports.words import (
-    INTERVALS,
-    OVERLAP,
-    history_caption,
-    limit_text,
-    name_of,
-    radar_caption,
-    scatter_caption,
-    skip_text,
-    summary_lines,
-    value_text,
-)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

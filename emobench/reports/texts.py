@@ -16,9 +16,7 @@ from emobench.outcomes import METRICS
 from emobench.reports.case_fields import CASE_FIELDS
 from emobench.reports.case_table import Table, case_tables
 from emobench.reports.content import Content
-from emobench.reports.sweep import answer_lines, cell, heading, markdown
-from emobench.reports.tables import WIDTH, one_line
-from emobench.reports.words import (
+from emobench.reports.phrases import (
     INTERVALS,
     OVERLAP,
     limit_text,
@@ -27,6 +25,8 @@ from emobench.reports.words import (
     summary_lines,
     value_text,
 )
+from emobench.reports.sweep import answer_lines, cell, heading, markdown
+from emobench.reports.tables import WIDTH, one_line
 
 SCHEMA = 1
 """Version of ``report.json``."""

@@ -7,7 +7,7 @@ import pytest
 
 from emobench.analysis.compare import Comparison, compare
 from emobench.analysis.corrections import benjamini_hochberg, holm
-from emobench.analysis.pairing import EVERYTHING
+from emobench.analysis.pairs import EVERYTHING
 from emobench.analysis.power import simulated_rounds
 from emobench.errors import SpecError
 from tests.analysis.column_runs import ColumnRun

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from emobench.analysis.binary_scores import binary_scores, class_bits, count_classes
+from emobench.analysis.bootstrap import SCORES
 from emobench.analysis.estimates import EXACT_HOW, estimate
 from emobench.analysis.latency import latency_ratio
 from emobench.analysis.paired_scores import paired_score
-from emobench.analysis.pairing import pair
+from emobench.analysis.pairs import pair
 from emobench.analysis.power import simulated_rounds
-from emobench.analysis.resampling import SCORES
 from emobench.analysis.significance import paired_accuracy, scalar_difference
 from emobench.analysis.value_changes import SAVED
 from tests.analysis.column_runs import ColumnRun

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
+from emobench.analysis.bootstrap import SCORES
 from emobench.analysis.paired_scores import paired_score, seeds_and_examples
 from emobench.analysis.quantiles import two_sided_t
-from emobench.analysis.resampling import SCORES
 from emobench.analysis.significance import paired_accuracy
 from emobench.errors import DataError, SpecError
 

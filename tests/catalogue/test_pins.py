@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from emobench.catalogue.datasets import DATASETS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.pins import pinning_lines
 from emobench.catalogue.project import load_project
 from emobench.errors import SpecError

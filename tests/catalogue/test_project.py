@@ -10,7 +10,7 @@ import pytest
 
 from emobench import errors
 from emobench.catalogue import project as project_module
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.profiles import find_profile
 from emobench.catalogue.project import Project, load_project
 from emobench.specs import TrainSettings

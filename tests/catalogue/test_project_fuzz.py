@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from emobench.catalogue.goals import find_goals
 from emobench.catalogue.limits import find_limits
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.overrides import find_overrides
 from emobench.catalogue.profiles import find_profile
 from emobench.catalogue.project import MOST_SEEDS, Project, load_project

@@ -6,7 +6,7 @@ import pytest
 
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.published import PUBLISHED, Published, published_for
 
 

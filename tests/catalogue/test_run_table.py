@@ -9,7 +9,7 @@ import pytest
 
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.profiles import PROFILES
 from emobench.catalogue.project import load_project
 from emobench.catalogue.run_table import RunTable, find_picked, find_run_table

@@ -12,7 +12,7 @@ import pytest
 from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.commands import doctor
 from emobench.commands.doctor import bf16_text, device_text, doctor_text, extra_texts
-from emobench.commands.place import find_place
+from emobench.commands.project_place import find_place
 from emobench.measurement.probes import Probe
 from emobench.specs import DeviceKind
 
@@ -67,7 +67,7 @@ def test_the_poorest_machine_has_one_screen_too(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(doctor, "version", base_only)
     monkeypatch.setattr("emobench.measurement.probes.installed", lambda module: False)
     monkeypatch.setattr(doctor, "why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
-    monkeypatch.setattr("emobench.commands.listing.why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
+    monkeypatch.setattr("emobench.commands.lists.why_absent", lambda row: f"not here; run: emobench fetch {row.id}")
     monkeypatch.setattr(doctor, "find_benchmarks", lambda root: root)
     lines = doctor_text(find_place(tmp_path)).splitlines()
     assert len(lines) <= 40

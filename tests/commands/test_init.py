@@ -19,15 +19,16 @@ from typer.testing import CliRunner, Result
 
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.profiles import find_profile
 from emobench.catalogue.project import load_project
 from emobench.catalogue.run_table import RunTable, find_run_table
 from emobench.cli import app
-from emobench.commands import wizard_asking, wizard_cost, wizard_hardware
+from emobench.commands import wizard_answers as wizard_asking
+from emobench.commands import wizard_cost, wizard_hardware
 from emobench.commands.init import STEPS
 from emobench.commands.wizard_analysis import analysis_lines
-from emobench.commands.wizard_asking import Choice
+from emobench.commands.wizard_answers import Choice
 from emobench.commands.wizard_quality import quality_text, saved_quotes
 from emobench.devices import cpu_has_fast_bf16, free_memory_bytes
 from emobench.estimate.memory import estimate_memory, plan_of
@@ -92,9 +93,9 @@ def machine(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(wizard_cost, "measured_rates", lambda hardware, say: dict.fromkeys(hardware.precisions, RATES))
     monkeypatch.setattr(wizard_hardware, "free_memory_bytes", lambda kind: 16 * 10**9)
     few = {name: MODELS[name] for name in ("distilbert-base", "all-minilm-l6-v2", "phi-3-mini")}
-    monkeypatch.setattr("emobench.commands.place.MODELS", few)
+    monkeypatch.setattr("emobench.commands.project_place.MODELS", few)
     monkeypatch.setattr("emobench.commands.wizard_analysis.analyzed", lambda walk, data, place, device: data)
-    monkeypatch.setattr("emobench.preflighting.preflight", lambda *args, **kwargs: ())
+    monkeypatch.setattr("emobench.cases.checks.preflight", lambda *args, **kwargs: ())
     return project
 
 
@@ -229,7 +230,7 @@ def test_the_final_check_asks_no_silenced_check(machine: Path, monkeypatch: pyte
     (machine / "emobench.toml").write_text("silence = ['leaks']\n")
     asked: list[Any] = []
     monkeypatch.setattr(
-        "emobench.preflighting.preflight", lambda *args, **kwargs: asked.append(kwargs["silenced"]) or ()
+        "emobench.cases.checks.preflight", lambda *args, **kwargs: asked.append(kwargs["silenced"]) or ()
     )
     assert walk("--yes", "--force", *flags()).exit_code == 0
     assert asked == [frozenset({"leaks"})]
@@ -418,11 +419,11 @@ def test_the_analysis_in_short() -> None:
 
 def test_what_cannot_work_is_not_written(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the final check finds what cannot work and nobody can be asked, that is the error."""
-    from emobench.preflight.words import Finding, Fix
+    from emobench.preflight.planned import Finding, Fix
 
     fix = Fix(text="add rows", trade_off="none")
     stop = Finding(check="labels", level="stop", problem="no row is left", why="all are alike", fixes=(fix,))
-    monkeypatch.setattr("emobench.preflighting.preflight", lambda *args, **kwargs: (stop,))
+    monkeypatch.setattr("emobench.cases.checks.preflight", lambda *args, **kwargs: (stop,))
     result = walk("--yes")
     assert result.exit_code == 1
     assert result.stderr == "no row is left; all are alike; add rows\n"

@@ -12,7 +12,7 @@ import pytest
 
 from emobench.commands import noise
 from emobench.commands.noise import ROUNDS, Timed, analyze, measure, noise_text, result_text
-from emobench.commands.place import find_place
+from emobench.commands.project_place import find_place
 
 
 def timed(*, pairs: int = 300, blocks: int = 20, spread: float, drift: float = 0.0, seed: int = 1) -> Timed:

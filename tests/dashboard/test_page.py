@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from emobench.dashboard import fill, views
-from emobench.dashboard.compared import HEADS, WIDTHS, compared
+from emobench.dashboard import contents as fill
+from emobench.dashboard import views
+from emobench.dashboard.saved_runs import Shelf
 from emobench.dashboard.server import listen, loopback, permitted
-from emobench.dashboard.shelf import Shelf
+from emobench.dashboard.two_runs import HEADS, WIDTHS, compared
 from emobench.errors import SpecError
-from emobench.records.blessing import bless
+from emobench.records.bless import bless
 from tests.records.made_runs import case_id, make_run
 
 GR = SimpleNamespace(update=lambda **given: given)
@@ -250,7 +251,7 @@ def test_the_server_answers_with_a_policy_and_no_foreign_font(shelf: Shelf, monk
 def test_the_dashboard_imports_no_torch() -> None:
     """Reading and showing results needs neither torch nor, before it is shown, Gradio."""
     script = (
-        "import sys, emobench.dashboard.app, emobench.dashboard.server, emobench.commands.dashboard\n"
+        "import sys, emobench.dashboard.app, emobench.dashboard.server, emobench.commands.live_page\n"
         "print(*(name for name in ('torch', 'transformers', 'gradio', 'datasets') if name in sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

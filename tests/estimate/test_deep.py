@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.estimate.passes import (
     SHALLOW,
     ForwardCounts,

@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.estimate.flops import forward_bytes, forward_flops, plan_flops
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.weights import weight_bytes

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.devices import find_device
 from emobench.errors import UnsupportedError
 from emobench.estimate.memory import MemoryParts, MemoryPlan, estimate_memory, largest_batch
@@ -296,7 +296,7 @@ TARGETS = (
 @pytest.mark.parametrize("name", TARGETS)
 def test_target_models_on_cuda(name: str, work: Any) -> None:
     """On a GPU the seven target models with random weights take what is predicted, within 10 %."""
-    from emobench.estimating import measure_apart
+    from emobench.calibration.memory import measure_apart
 
     if find_device("cuda") is None:
         pytest.skip("no CUDA device")

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.errors import UnsupportedError
 from emobench.estimate.parameters import adapter_parameters, parameters_of, trainable_parameters
 from emobench.models.adapters import expected_trainable

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.estimate.network import Network
 from emobench.estimate.passes import forward, pass_bytes
 from emobench.estimate.plan import MemoryPlan, usual_attention

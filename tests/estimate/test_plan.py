@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.estimate.plan import OWN_ATTENTION, SCORING_TOKENS, plan_of
 from emobench.evaluation.labels import TOKEN_BUDGETS

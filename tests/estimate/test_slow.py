@@ -6,7 +6,7 @@ from typing import Any
 
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.estimate.flops import case_flops
 from emobench.estimate.slow import ASSUMED_FLOPS_PER_SECOND, expected_seconds, is_slow, why_slow

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import METHODS, find_method
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.estimate import time
 from emobench.estimate.flops import plan_flops, plan_products

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.data.encode import Encoded
 from emobench.errors import DataError
 from emobench.evaluation import labels as module

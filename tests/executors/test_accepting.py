@@ -11,14 +11,14 @@ import pytest
 
 from emobench import __version__
 from emobench.executors import jobs
-from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import ENDING, Job, job_from_json, job_to_json, outputs, take_told
 from emobench.executors.jobs import environment as environment_of
 from emobench.executors.manifest import Manifest, Planned
-from emobench.executors.packing import pack, unpack
+from emobench.executors.parcel import pack, unpack
 from emobench.executors.remote import accepted
 from emobench.files import write_bytes
 from emobench.outcomes import Status
+from emobench.processes.fresh import End, Ending
 from emobench.records.journal import create, read
 from emobench.records.record import Record
 

@@ -15,9 +15,9 @@ import pytest
 # Imported here so that pytester, which drops what a run in this process imported, leaves them.
 import scipy.stats  # noqa: F401
 
-from emobench.executors.isolated import End, Ending
 from emobench.executors.verdicts import last_words, without_record
 from emobench.outcomes import Status
+from emobench.processes.fresh import End, Ending
 from tests.strict import WORKERS, strict_ini
 
 SUITE = """
@@ -196,7 +196,7 @@ def test_an_interrupted_run_keeps_what_is_finished(suite: pytest.Pytester, name:
     script = f"""
 import os, signal, subprocess, sys, threading, time
 from pathlib import Path
-from emobench.commands.running import run_pytest
+from emobench.commands.run import run_pytest
 def stop():
     while not list(Path('results').glob('runs/*/outputs/*b5')):
         time.sleep(0.1)

@@ -13,11 +13,11 @@ import pytest
 
 from emobench.errors import SpecError, UnsupportedError
 from emobench.executors import slurm
-from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import Job
 from emobench.executors.remote import _parameter
 from emobench.executors.slurm import SlurmExecutor
 from emobench.files import write_bytes
+from emobench.processes.fresh import End, Ending
 from tests.strict import strict_ini
 
 SUITE = """

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from emobench.commands.merging import merge_runs
-from emobench.commands.place import find_place
+from emobench.commands.merge import merge_runs
+from emobench.commands.project_place import find_place
 from tests.strict import WORKERS, strict_ini
 
 SUITE = """

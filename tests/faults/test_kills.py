@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from emobench.records.folding import fold, standing
+from emobench.records.fold import fold, standing
 from emobench.records.journal import create
 from emobench.records.store import list_runs, load_run, run_files
 from tests.lightly import lightly

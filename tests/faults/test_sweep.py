@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from emobench import __version__
-from emobench.commands.merging import merge_runs
-from emobench.commands.place import find_place
+from emobench.commands.merge import merge_runs
+from emobench.commands.project_place import find_place
 from emobench.errors import BaselineError, BrokenFileError
-from emobench.executors.isolated import End, Ending
 from emobench.executors.jobs import ENDING, Job, outputs
 from emobench.executors.manifest import Manifest, Planned
-from emobench.executors.packing import pack
+from emobench.executors.parcel import pack
 from emobench.executors.remote import accepted
 from emobench.files import write_bytes
 from emobench.outcomes import metric
+from emobench.processes.fresh import End, Ending
 from emobench.records.baselines import load_baseline
-from emobench.records.blessing import bless
-from emobench.records.folding import fold, gather, save, standing
+from emobench.records.bless import bless
+from emobench.records.fold import fold, gather, save, standing
 from emobench.records.journal import create, journal_files, read
 from emobench.records.predictions import read_predictions, write_predictions
 from emobench.records.record import Record

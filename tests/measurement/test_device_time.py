@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from emobench.cases.latency import time_on_device
 from emobench.measurement import device_time
 from emobench.measurement.device_time import MOST_CALLS, device_metrics, event_seconds, why_no_events
-from emobench.timing import time_on_device
 
 
 class MadeDevice:

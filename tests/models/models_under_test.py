@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from emobench.catalogue.methods import METHODS
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.models.load import load_tokenizer
 from emobench.specs import LoraTargets, ModelSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.errors import UnsupportedError
 from emobench.models.adapters import apply_method, expected_trainable, inside_adapters
 from emobench.models.architecture import in_modules, meta_classifier

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from emobench.catalogue.models import MODELS, find_model
+from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.models.attention import NAME, register
 from emobench.models.load import LoadedModel, load_causal_lm, load_classifier, load_tokenizer
 from tests.models.models_under_test import NAMES, token_batch, two_layers

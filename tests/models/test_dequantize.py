@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.errors import BrokenFileError
 from emobench.models import dequantize
 from emobench.models.locate import CONVERTED_FILE, absent_reason, converted_folder, locate

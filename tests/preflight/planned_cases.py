@@ -6,10 +6,10 @@ from typing import Any
 
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.methods import find_method
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.data_profile import DataProfile, TokenLengths
-from emobench.preflight.words import Disk, Finding, Machine, Planned
+from emobench.preflight.planned import Disk, Finding, Machine, Planned
 from emobench.specs import CaseSpec, TrainSettings
 
 GB = 10**9

@@ -6,7 +6,7 @@ import pytest
 
 from emobench.estimate.parameters import trainable_parameters
 from emobench.preflight.disk import RESERVE_BYTES, disk, written
-from emobench.preflight.words import Disk, Planned
+from emobench.preflight.planned import Disk, Planned
 from tests.preflight.planned_cases import GB, a_case, a_machine, only, planned, some_data
 
 EVERYTHING = frozenset({"results", "cache", "temporary"})

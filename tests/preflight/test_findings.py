@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from emobench.catalogue.datasets import DATASETS
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.errors import SpecError
 from emobench.preflight.findings import CHECKS, NAMES, check_case, find_silenced
-from emobench.preflight.words import Disk, worst
+from emobench.preflight.planned import Disk, worst
 from tests.preflight.planned_cases import a_case, a_machine, some_data
 
 BAD: dict[str, Any] = {

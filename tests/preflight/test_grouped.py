@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from emobench.preflight.grouped import SHOWN, WIDTH, emobench_form, finding_lines, grouped
-from emobench.preflight.words import Finding, Fix
+from emobench.preflight.planned import Finding, Fix
 
 LINE = "--emo-set " + " ".join(f"a_setting_of_some_length={number}" for number in range(6))
 FIX = Fix(text="do this", trade_off="slower", setting=LINE)

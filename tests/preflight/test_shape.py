@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.preflight.shape import faults, labels, width
 from tests.preflight.planned_cases import a_case, only, planned, some_data
 

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from emobench import files
 from emobench.errors import BaselineError, BrokenFileError, SpecError
 from emobench.outcomes import Status
-from emobench.records import blessing
+from emobench.records import bless as blessing
 from emobench.records.baselines import FOLDER, LIST, list_bytes, load_baseline
-from emobench.records.blessing import bless
-from emobench.records.columns import NUMBERS, TEXTS
+from emobench.records.bless import bless
 from emobench.records.index import RunIndex, build_index, index_path, read_index
+from emobench.records.index_columns import NUMBERS, TEXTS
 from emobench.records.record import Record
 from emobench.records.store import list_runs, load_run
 from tests.records.made_runs import make_run

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from emobench.errors import BrokenFileError
 from emobench.outcomes import METRICS, Metric, Status, metric
-from emobench.records import columns, index
+from emobench.records import index
+from emobench.records import index_columns as columns
 from emobench.records.index import RunIndex, align, build_index, index_path, read_index
 from emobench.records.packed import disagreements
 from emobench.records.predictions import read_predictions, write_predictions
@@ -539,7 +540,8 @@ def test_any_flipped_byte_of_predictions_is_found(tmp_path: Path) -> None:
 SCRIPT = """
 import resource, sys
 from pathlib import Path
-from emobench.records import columns, predictions
+from emobench.records import predictions
+from emobench.records import index_columns as columns
 from emobench.records.index import read_index
 import pyarrow.parquet
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emobench.catalogue.models import find_model
+from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.reports.case_fields import CASE_FIELDS
 from emobench.specs import CaseSpec, LaunchSpec

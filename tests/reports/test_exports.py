@@ -19,7 +19,7 @@ from emobench.errors import MissingExtraError, SpecError, UnsupportedError
 from emobench.outcomes import Status, metric
 from emobench.records.record import Record
 from emobench.records.store import Run
-from emobench.reports import apart
+from emobench.reports import own_process as apart
 from emobench.reports.export_mlflow import key_name
 from emobench.reports.export_tensorboard import folder_name
 from emobench.reports.exports import BIGGER, FORMATS, SMALLER, export_run, exported, safe_name
@@ -317,4 +317,4 @@ def test_a_tool_that_fails_is_quoted() -> None:
 def test_a_process_that_says_nothing_is_an_error() -> None:
     """No answer is no success."""
     with pytest.raises(UnsupportedError, match="it said nothing"):
-        apart.run_apart("emobench.reports.apart", {}, environment={})
+        apart.run_apart("emobench.reports.own_process", {}, environment={})

@@ -15,10 +15,10 @@ from emobench.reports.bars import MOST_BARS, bar_parts, bars_figure
 from emobench.reports.content import Content, content
 from emobench.reports.curves import chosen_lines, curves_figure, history_figure, sheets
 from emobench.reports.matrices import A_PAGE, matrices_figure
+from emobench.reports.phrases import name_of
 from emobench.reports.quantities import axis_title, figure_text
 from emobench.reports.scatter import radar_figure, scatter_figure, series_of
 from emobench.reports.style import text_faults
-from emobench.reports.words import name_of
 from tests.reports.hostile import hostile_runs
 from tests.reports.made_runs import a_run, indexed, some_records, timed, trained
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from emobench.outcomes import Status, metric
-from emobench.reports import full
+from emobench.reports import full_report as full
 from emobench.reports.case_table import case_tables
 from emobench.reports.content import content
 from emobench.reports.pdf import A4, _table_pages, finish, page_box, pages, report_pdf
+from emobench.reports.phrases import radar_caption, scatter_caption, summary_lines
 from emobench.reports.style import house_style, text_faults
 from emobench.reports.texts import report_csv, report_json, report_markdown, summary_text
-from emobench.reports.words import radar_caption, scatter_caption, summary_lines
 from tests.reports.hostile import NAMES, hostile_runs
 from tests.reports.made_runs import MODELS, a_run, some_records, timed, trained
 

@@ -1,6 +1,6 @@
 """Training among ranks: shares of a step, proof of the wrapper, and the losses of one process.
 
-Two real processes are in ``tests/test_launching.py``; here a group of one shows the same code at work.
+Two real processes are in ``tests/recipes/test_distributed.py``; here a group of one shows the same code at work.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from emobench.data.analyze.passes import Pass
-from emobench.data.analyze.sampling import Sampler, with_shares
+from emobench.data.analyze.sample import Sampler, with_shares
 from emobench.data.document_sources import Source
 from emobench.data.documents import Document, open_documents
 from emobench.errors import DataError

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from emobench.data.analyze.sampling import share_interval
+from emobench.data.analyze.sample import share_interval
 from emobench.data.analyze.scan import mixed
 from emobench.data.documents import Document
 from emobench.errors import MissingExtraError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emobench.data.analyze.sampling import Sampler, mean_interval, percentile_ranks, ratio_interval, values_at
+from emobench.data.analyze.sample import Sampler, mean_interval, percentile_ranks, ratio_interval, values_at
 from emobench.data.documents import Document
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.specs import CaseKind, ModelSpec
 
 Section = Mapping[str, Any]

@@ -15,7 +15,7 @@ from emobench.data.analyze.cache import cache_key, content_digest, kept_path, lo
 from emobench.data.analyze.core import BATCHES_AHEAD, Analysis, analyze
 from emobench.data.analyze.labels import Labels
 from emobench.data.analyze.lengths import Lengths
-from emobench.data.analyze.sampling import Sampler
+from emobench.data.analyze.sample import Sampler
 from emobench.data.document_sources import find_source
 from emobench.data.documents import Document
 from emobench.errors import DataError

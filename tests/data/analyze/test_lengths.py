@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from emobench.data.analyze.lengths import LEVELS, Lengths, TokenCounter, histogram
-from emobench.data.analyze.sampling import Sampler
+from emobench.data.analyze.sample import Sampler
 from emobench.data.documents import Document
 
 lengths_strategy = st.lists(st.integers(0, 700) | st.integers(0, 100_000), min_size=1, max_size=80)

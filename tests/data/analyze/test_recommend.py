@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from emobench.catalogue.models import MODELS
+from emobench.catalogue.model_rows import MODELS
 from emobench.data.analyze.recommend import advice, from_scratch, model_rows, recommendations, tasks
-from emobench.data.analyze.sampling import with_shares
+from emobench.data.analyze.sample import with_shares
 
 LENGTHS: dict[str, Any] = {
     "tokens": {"counted": 10**8, "value": 10**8},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
-from emobench.data.analyze.sampling import (
+from emobench.data.analyze.sample import (
     Sampler,
     mean_interval,
     percentile_ranks,

@@ -1,0 +1,1 @@
+"""Calibration: what a plan really takes on this machine. Predicts nothing."""

@@ -1,0 +1,347 @@
+"""The EmoBench side of one pytest session: its options, which case a test is, and the run that is saved.
+
+Whether a case can run here is told in ``skips``, how it begins in ``start`` and how it ends in ``ending``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
+
+import pytest
+
+from emobench.cases.shared_model import KeptModel
+from emobench.catalogue.datasets import find_dataset
+from emobench.catalogue.goals import find_goals
+from emobench.catalogue.launches import find_launch
+from emobench.catalogue.listed_axes import find_asked
+from emobench.catalogue.methods import find_method
+from emobench.catalogue.model_rows import find_model
+from emobench.catalogue.overrides import find_overrides
+from emobench.catalogue.profiles import find_profile, random_sizes
+from emobench.catalogue.project import MOST_SEEDS, load_project
+from emobench.catalogue.run_table import find_picked, find_run_table
+from emobench.collector import look_again
+from emobench.errors import SpecError
+from emobench.preflight.findings import find_silenced
+from emobench.progress import STDERR, Progress
+from emobench.session.facts import end, facts, head, saved_content, shown, storage_of
+from emobench.session.folder import FOLDERS, forget_originals
+from emobench.session.interrupts import Watch, ends_on_terminate, signals_wait
+from emobench.session.place import REFUSED, find_run_place, place_for, plain_node_id
+from emobench.session.run_gate import find_run_gate
+from emobench.specs import CaseKind, CaseSpec, TrainSettings
+
+if TYPE_CHECKING:
+    from emobench.cases.keys import PlanKeys
+    from emobench.executors.jobs import Told
+    from emobench.records.journal import Journal
+    from emobench.records.record import Record
+    from emobench.reports.tables import Skip
+
+SESSION = pytest.StashKey["Session"]()
+SPEC = pytest.StashKey[CaseSpec]()
+
+KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
+AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
+
+
+class Session:
+    """Options, catalogue with the user's own rows, and everything the session's cases gave."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.project = load_project(config.rootpath)
+        defaults = self.project.settings
+        profile = find_profile(config.getoption("emo_profile") or defaults.get("profile") or "quick")
+        asked = config.getoption("emo_seeds")
+        count = defaults.get("seeds", 1) if asked is None else asked
+        if not 1 <= count <= MOST_SEEDS:
+            why = "a case needs at least one seed" if count < 1 else f"{MOST_SEEDS} rounds of a case are the most"
+            raise SpecError(f"--emo-seeds {count}", why=why, fix=f"give 1 or more, up to {MOST_SEEDS}")
+        self.silenced = find_silenced([*config.getoption("emo_silence"), *defaults.get("silence", ())])
+        self.weights = config.getoption("emo_weights")
+        sized, train = self.project.applied(profile, TrainSettings())
+        if self.weights == "random":
+            sized = sized.model_copy(update=random_sizes(train.batch_size))
+        overrides = find_overrides(config.getoption("emo_set"), sized, train)
+        self.profile, self.train = overrides.profile, overrides.train
+        self.goals = find_goals(
+            defaults.get("targets", {}),
+            defaults.get("price", {}),
+            asked=config.getoption("emo_target"),
+            hourly=config.getoption("emo_price"),
+        )
+        self.sweeping = bool(config.getoption("emo_sweep"))
+        self.asked = find_asked(
+            batch_sizes=config.getoption("emo_batch_sizes"),
+            lengths=config.getoption("emo_lengths"),
+            backends=config.getoption("emo_backends"),
+        )
+        self.launch = find_launch(
+            processes=config.getoption("emo_processes"), config=config.getoption("emo_accelerate")
+        )
+        self.run_table = find_run_table(self.project)
+        self.picked = find_picked(
+            self.run_table,
+            keyword=config.getoption("keyword", ""),
+            arguments=[str(argument) for argument in config.args],
+            batch_sizes=self.asked.batch_sizes,
+        )
+        self.kept_model = KeptModel() if config.getoption("emo_group_by") == "model" else None
+        self.reruns = config.getoption("emo_reruns")
+        self.seeds = tuple(range(count))
+        self.gate = find_run_gate(self)
+        self.deselected: list[pytest.Item] = []
+        self.markers: dict[str, set[str]] = {}
+        self.manifest: list[str] = []
+        self.records: list[Record] = []
+        self.unmeasured: list[Record] = []
+        self.skips: list[Skip] = []
+        self.benchmarks: list[Any] = []
+        self.saved: Path | None = None
+        self.problem: str | None = None
+        self.interrupted: str | None = None
+        """What interrupted the session, such as ``SIGTERM``."""
+        self.place = find_run_place(config, self.storage)
+        self.done: set[pytest.Item] = set()
+        self.froze = False
+        """Whether it keeps what is imported out of collections."""
+        self.kept_from_before = 0
+        """Cases that are not run, as the run that is gone on with has their results."""
+        config.pluginmanager.register(Watch(self), "emobench-interrupts")
+
+    @cached_property
+    def progress(self) -> Progress:
+        return Progress(self.config.stash[STDERR])
+
+    @cached_property
+    def storage(self) -> Path:
+        """Folder of saved runs, see :func:`emobench.session.facts.storage_of`."""
+        return storage_of(self.config)
+
+    @cached_property
+    def folder(self) -> Path:
+        """This run's own folder, made when it is first asked for; concurrent runs never share one."""
+        return self.place.open(self.storage)
+
+    def spec(self, kind: CaseKind, **names: Any) -> CaseSpec:
+        """The case of these axis names (:data:`AXES`).
+
+        Raises:
+            SpecError: a name is in no table.
+        """
+        dataset, method = names.get("dataset"), names.get("method")
+        return CaseSpec(
+            kind=kind,
+            model=find_model(names["model"], self.project.models),
+            dataset=find_dataset(dataset, self.project.datasets) if dataset else None,
+            method=find_method(method) if method else None,
+            precision=names["precision"],
+            device=names["device"],
+            batch_size=names.get("batch_size"),
+            length=names.get("length"),
+            backend=names.get("backend", "eager"),
+            launch=self.launch if names.get("launch") else None,
+            profile=self.profile,
+            train=self.train,
+            seeds=self.seeds if kind == "finetune" else (0,),
+            weights=self.weights,
+        )
+
+    def spec_of(self, item: pytest.Item) -> CaseSpec:
+        """The case of a test: its kind from its marker, its axes from its parameters."""
+        if SPEC not in item.stash:
+            kind = next((name for name in KINDS if item.get_closest_marker(name)), None)
+            params = getattr(getattr(item, "callspec", None), "params", {})
+            if kind is None or not {"model", "precision", "device"} <= set(params):
+                raise SpecError(
+                    f"{item.nodeid} uses the fixture case without saying what it measures",
+                    why="a case needs the fixtures model, precision and device and one of the markers "
+                    + ", ".join(KINDS),
+                    fix="add them as in benchmarks/test_finetune.py",
+                )
+            item.stash[SPEC] = self.spec(kind, **{name: params[name] for name in AXES if name in params})
+        return item.stash[SPEC]
+
+    def collected(self, items: Sequence[pytest.Item]) -> None:
+        """Keep the ids of all cases that were not deselected."""
+        self.manifest = [self.spec_of(item).id for item in items]
+        if self.gate is not None:
+            self.markers = {self.spec_of(item).id: {mark.name for mark in item.iter_markers()} for item in items}
+            self.gate.collected(
+                self.manifest, self.markers, deselected=self.deselected_ids(), selection=self.selection()
+            )
+
+    def already_done(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """Cases that the run being resumed has an ok record of, with the same plan key."""
+        if self.place.resumed is None:
+            return []
+        done = self.place.done()
+        names = ((item, (self.spec_of(item).id, plain_node_id(item))) for item in items)
+        found = [item for item, name in names if name in done and done[name] == self.plan_keys.key(self.spec_of(item))]
+        self.kept_from_before = len(found)
+        self.done = set(found)
+        return found
+
+    def going_on(self) -> str | None:
+        """Which run is gone on with, and how much of it is done; None where nothing was to be gone on with."""
+        if self.place.anew:
+            return f"--emo-resume: no run has begun in {shown(self.storage / FOLDERS)}, so this is a new one"
+        if self.place.resumed is None:
+            return None
+        name, count = self.place.resumed.name, len(self.manifest)
+        # The process that xdist's workers work for collects nothing.
+        done = f": {self.kept_from_before} of {count} cases are done" if count else ""
+        return f"going on with run {name}{done}"
+
+    def note_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """Keep what was left out on purpose, which is not missing at a gate; cases done before are not left out."""
+        self.deselected += [item for item in items if item not in self.done]
+
+    def take_lease(self, items: Sequence[pytest.Item]) -> None:
+        """Under xdist: a worker with cases to run takes cores, and a GPU where one of them needs it."""
+        if items and not self.config.getoption("collectonly"):
+            share = bool(self.config.getoption("emo_share_device"))
+            self.place.take_lease({self.spec_of(item).device for item in items}, share=share)
+
+    @cached_property
+    def plan_keys(self) -> PlanKeys:
+        """Makes the keys that tell before a case runs whether its result is known."""
+        from emobench.cases.keys import PlanKeys
+
+        return PlanKeys()
+
+    def deselected_ids(self) -> list[str]:
+        """Ids of the cases that ``-k``, ``-m`` and their like left out; a test that is no proper case has none."""
+        found = []
+        for item in self.deselected:
+            with contextlib.suppress(SpecError):
+                found.append(self.spec_of(item).id)
+        return found
+
+    def selection(self) -> str:
+        """Whether all cases were asked for, see ``gating.selection_of``."""
+        from emobench.session.gate import selection_of
+
+        option = self.config.getoption
+        return selection_of(
+            (str(argument) for argument in self.config.args),
+            last_failed=bool(option("lf", False) or option("stepwise", False)),
+            ignoring=bool(option("ignore", None) or option("ignore_glob", None)),
+        )
+
+    def switch_clock(self, item: pytest.Item, *, on: bool) -> None:
+        """In a worker of xdist: have pytest-benchmark measure a case, and nothing else."""
+        if self.place.workers:
+            from emobench.session.workers import switch
+
+            problem = switch(item, on=on)
+            if problem is not None:
+                self.stop(item, problem)
+
+    def stop(self, item: pytest.Item, problem: str) -> NoReturn:
+        """End the session: no case can be measured, or none kept."""
+        if self.place.worker is None:
+            pytest.exit(problem, returncode=pytest.ExitCode.INTERNAL_ERROR)
+        # The process that this worker works for ends the session, and shows what several of them say once.
+        item.session.shouldstop = "no case can be measured: see the error above"
+        item.user_properties.append((REFUSED, problem))
+        pytest.fail(problem, pytrace=False)
+
+    @property
+    def measures_elsewhere(self) -> bool:
+        """Whether cases run in other processes, see ``executors.hooks``."""
+        return any(map(self.config.pluginmanager.has_plugin, ("emobench-isolating", "emobench-dispatching")))
+
+    @cached_property
+    def journal(self) -> Journal:
+        """What the session is, and a line for each case that starts or ends, on disk before anything else happens."""
+        from emobench.records.journal import create
+
+        return create(self.folder, self.place.part())
+
+    def open_journal(self) -> None:
+        """Begin the journal. A run without a head in it cannot be gone on with, so it comes before any case.
+
+        Raises:
+            OSError: the storage cannot be written to; a head that could not be written is owed.
+        """
+        if "journal" in self.__dict__:
+            return
+        ends_on_terminate(self.config)
+        role = "worker" if self.place.worker else "main"
+        # No journal without a head, and no import cut short, of which Python makes another error in a class body.
+        with signals_wait():
+            content = head(self)
+            self.journal.head(content, generation=self.place.generation, role=role)
+
+    def begin(self, item: pytest.Item) -> None:
+        """Begin the journal, or end the session where the storage cannot be written to."""
+        try:
+            self.open_journal()
+        except OSError as error:
+            self.stop(item, f"no case can be kept in {self.storage}: {error}; give a --benchmark-storage to write to")
+
+    @property
+    def began(self) -> bool:
+        """Whether there is a run: a case was started, here or in a process for this one, or a run is gone on with."""
+        return "folder" in self.__dict__ or self.place.resumed is not None
+
+    @property
+    def generation(self) -> int:
+        """How many sessions have worked on the run, this one included."""
+        return self.place.generation
+
+    def work_for(self, told: Told) -> None:
+        """Run cases for another session: into its folder, and saving no run."""
+        self.place = place_for(told)
+
+    def facts(self) -> dict[str, Any]:
+        """What the session was."""
+        return facts(self)
+
+    @cached_property
+    def machine_info(self) -> dict[str, Any]:
+        """The machine as pytest-benchmark describes it."""
+        hook, config = self.config.hook, self.config
+        machine: dict[str, Any] = hook.pytest_benchmark_generate_machine_info(config=config)
+        hook.pytest_benchmark_update_machine_info(config=config, machine_info=machine)
+        return machine
+
+    def close(self) -> None:
+        """Give back what stays open while cases run."""
+        if self.froze:
+            look_again()
+        if self.kept_model is not None:
+            self.kept_model.let_go()
+        if "progress" in self.__dict__:
+            self.progress.close()
+        self.place.close()
+
+    def save(self) -> bool:
+        """Save the run, if any case ran; False where it could not be saved. The journal has the records then."""
+        option = self.config.getoption
+        if not self.began or option("benchmark_disable", False) or option("collectonly"):
+            return True
+        from emobench.records.fold import fold, save
+
+        try:
+            with signals_wait():
+                self.open_journal()
+                self.journal.settle()
+                self.journal.ended(end(self))
+                if self.place.worker is None:
+                    folded = fold(self.storage, [self.folder])
+                    self.records = list(folded.records)
+                    if self.records:
+                        self.saved = save(self.storage, replace(folded, content=saved_content(self, folded)))
+                        if self.interrupted is None:
+                            forget_originals(self.folder)
+        except OSError as error:
+            self.problem = f"the run could not be saved: {error}; its records are in {self.folder}"
+        return self.problem is None
