@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from emobench.kinds import KINDS
 from emobench.progress import STDERR
 
 if TYPE_CHECKING:
@@ -23,20 +24,12 @@ MARKERS = {
     "cuda": "the case runs on an NVIDIA GPU",
     "mps": "the case runs on an Apple GPU",
     "quantized": "the case's weights are stored in fewer bits than they compute in",
-    "finetune": "the case trains a classifier and evaluates it",
-    "inference": "the case times forward passes",
-    "generation": "the case times prefill and decoding",
-    "evaluation": "the case predicts a whole data set",
-    "shrink": "the case makes a trained model smaller and compares it with the original",
-    "pretraining": "the case trains from scratch",
+    **{kind.marker: kind.meaning for kind in KINDS.values()},
     "slow": "left out without --emo-slow or -m slow",
     "nightly": "left out without -m nightly",
     "network": "needs a hub",
 }
 
-
-LOADS_MATERIAL = ("finetune", "shrink", "evaluation")
-"""Kinds of cases that read their data before anything else, and are checked with it in hand."""
 
 BASELINE_UNUSABLE = 12
 """Exit code where the baseline cannot be used."""
@@ -281,7 +274,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
     session = session_of(item.config)
     try:
-        if made.spec.kind not in LOADS_MATERIAL:
+        if not made.spec.kind.reads_data_first:
             check_running(made, None)
         yield
         keep_predictions(made)

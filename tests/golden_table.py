@@ -307,7 +307,7 @@ def row_of(found: Collected, *, keys: PlanKeys, sizes: Bytes) -> TableRow:
     page, screen = tables_of(case)
     versions = {"torch": "made"}
     return {
-        "kind": case.kind,
+        "kind": case.kind.name,
         "profile": profile,
         "id": case.id,
         "node": node,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from emobench.kinds import KINDS
 from tests.strict import DEPRECATIONS
 
 ROOT = Path(__file__).parents[1]
@@ -16,7 +17,18 @@ PACKAGE = ROOT / "emobench"
 
 LAYERS = {
     0: {
-        *("errors", "specs", "outcomes", "extras", "devices", "files", "hub", "data_profile", "order_statistics"),
+        *(
+            "errors",
+            "specs",
+            "kinds",
+            "outcomes",
+            "extras",
+            "devices",
+            "files",
+            "hub",
+            "data_profile",
+            "order_statistics",
+        ),
         *("collector", "progress"),
     },
     1: {"catalogue", "estimate", "preflight"},
@@ -118,6 +130,25 @@ def test_imports_point_down() -> None:
             if other not in MAY_IMPORT[layer] or (other == layer and layer not in SIBLINGS_MEET):
                 wrong.add(f"{path.relative_to(PACKAGE)} -> {name}")
     assert wrong == KNOWN
+
+
+def strings(node: ast.AST) -> set[str]:
+    return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+def test_nobody_but_its_row_and_its_recipe_knows_a_kind() -> None:
+    """No comparison with a kind's name, and no second list of them: whoever needs to know reads the row."""
+    places = [path for path in modules() if path.name != "kinds.py" and part_of(path) != "recipes"]
+    places += [*(ROOT / "fixtures").glob("*.py"), ROOT / "conftest.py"]
+    found = []
+    for path in places:
+        for node in ast.walk(ast.parse(path.read_text())):
+            compared = isinstance(node, ast.Compare) and "kind" in ast.unparse(node) and strings(node) & set(KINDS)
+            keys = ast.Tuple(elts=node.keys) if isinstance(node, ast.Dict) and all(node.keys) else node
+            listed = isinstance(keys, ast.Tuple | ast.List | ast.Set) and len(strings(keys) & set(KINDS)) > 1
+            if compared or listed:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:80]}")
+    assert found == []
 
 
 def test_light_layers_import_nothing_heavy() -> None:

@@ -21,6 +21,7 @@ from emobench.catalogue.methods import find_method
 from emobench.devices import autocast_dtype
 from emobench.errors import SpecError
 from emobench.evaluation.label_map import fold, map_classes
+from emobench.kinds import FINETUNE
 from emobench.specs import DatasetSpec, ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def classifier(case: Case, rows: Rows) -> LoadedModel:
 
 def _training_precision(case: Case) -> Precision:
     spec = case.spec
-    if is_allowed("finetune", "full", spec.precision, spec.device):
+    if is_allowed(FINETUNE, "full", spec.precision, spec.device):
         return spec.precision
     case.note(f"trained in fp32: {spec.precision} weights are for inference here")
     return "fp32"

@@ -1,7 +1,7 @@
 """One process of a case that runs in several: load, train, predict a share of the test rows, write down what it gave.
 
-Started by ``distributed``, one a rank. Reads its job from a folder and answers there, in JSON and safetensors; the record
-is the parent's.
+Started by ``distributed``, one a rank. Reads its job from a folder and answers there, in JSON and safetensors; the
+record is the parent's.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from emobench.cases.keys import deciding_versions
 from emobench.catalogue.methods import METHODS
 from emobench.catalogue.profiles import find_profile
 from emobench.files import write_bytes
+from emobench.kinds import FINETUNE
 from emobench.models.locate import planned_revision
 from emobench.outcomes import metric
 from emobench.recipes.loaded_alone import measure_alone
@@ -201,7 +202,7 @@ def shrink(case: Case, original: Original, material: Material) -> LoadedModel:
 
 def _training_spec(spec: CaseSpec) -> CaseSpec:
     """The fine-tuning case that makes the original: the same for every method."""
-    return spec.model_copy(update={"kind": "finetune", "method": METHODS["full"]})
+    return spec.model_copy(update={"kind": FINETUNE, "method": METHODS["full"]})
 
 
 def _plan(case: Case, spec: CaseSpec, material: Material) -> FitPlan:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -27,6 +27,7 @@ from emobench.catalogue.project import MOST_SEEDS, load_project
 from emobench.catalogue.run_table import find_picked, find_run_table
 from emobench.collector import look_again
 from emobench.errors import SpecError
+from emobench.kinds import KINDS, Kind
 from emobench.preflight.findings import find_silenced
 from emobench.progress import STDERR, Progress
 from emobench.session.facts import end, facts, head, saved_content, shown, storage_of
@@ -34,7 +35,7 @@ from emobench.session.folder import FOLDERS, forget_originals
 from emobench.session.interrupts import Watch, ends_on_terminate, signals_wait
 from emobench.session.place import REFUSED, find_run_place, place_for, plain_node_id
 from emobench.session.run_gate import find_run_gate
-from emobench.specs import CaseKind, CaseSpec, TrainSettings
+from emobench.specs import CaseSpec, TrainSettings
 
 if TYPE_CHECKING:
     from emobench.cases.keys import PlanKeys
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 SESSION = pytest.StashKey["Session"]()
 SPEC = pytest.StashKey[CaseSpec]()
 
-KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
 AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
 
 
@@ -129,7 +129,7 @@ class Session:
         """This run's own folder, made when it is first asked for; concurrent runs never share one."""
         return self.place.open(self.storage)
 
-    def spec(self, kind: CaseKind, **names: Any) -> CaseSpec:
+    def spec(self, kind: Kind, **names: Any) -> CaseSpec:
         """The case of these axis names (:data:`AXES`).
 
         Raises:
@@ -149,20 +149,24 @@ class Session:
             launch=self.launch if names.get("launch") else None,
             profile=self.profile,
             train=self.train,
-            seeds=self.seeds if kind == "finetune" else (0,),
+            seeds=self.seeds if kind.rounds_are_seeds else (0,),
             weights=self.weights,
         )
+
+    def kind_of(self, node: Any) -> Kind | None:
+        """The kind whose marker a test, or the definition of one, has."""
+        return next((kind for kind in KINDS.values() if node.get_closest_marker(kind.marker)), None)
 
     def spec_of(self, item: pytest.Item) -> CaseSpec:
         """The case of a test: its kind from its marker, its axes from its parameters."""
         if SPEC not in item.stash:
-            kind = next((name for name in KINDS if item.get_closest_marker(name)), None)
+            kind = self.kind_of(item)
             params = getattr(getattr(item, "callspec", None), "params", {})
             if kind is None or not {"model", "precision", "device"} <= set(params):
                 raise SpecError(
                     f"{item.nodeid} uses the fixture case without saying what it measures",
                     why="a case needs the fixtures model, precision and device and one of the markers "
-                    + ", ".join(KINDS),
+                    + ", ".join(kind.marker for kind in KINDS.values()),
                     fix="add them as in benchmarks/test_finetune.py",
                 )
             item.stash[SPEC] = self.spec(kind, **{name: params[name] for name in AXES if name in params})

@@ -27,9 +27,9 @@ def start(session: Session, item: pytest.Item, benchmark: Any) -> Case:
     session.begin(item)
     if session.config.getoption("emo_download"):
         fetch_missing(session, spec)
-    if session.config.getoption("benchmark_cprofile", None) and spec.kind not in ("inference", "generation"):
+    if session.config.getoption("benchmark_cprofile", None) and spec.kind.timed is None:
         raise UnsupportedError(
-            f"--benchmark-cprofile with a case of {spec.kind}",
+            f"--benchmark-cprofile with a case of {spec.kind.name}",
             why="it would do the work once more, and add a round to the results",
             fix="leave it out, or take inference cases",
         )
