@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from emobench.errors import unknown_name
-
-if TYPE_CHECKING:
-    from emobench.specs import ModelSpec
 
 SIZES = ("train", "validation", "test", "epochs", "max_length", "early_stopping_patience", "max_steps")
 """Fields of a profile that decide what is trained and scored."""
@@ -96,9 +93,8 @@ class Kind:
         """Whether the case's method is what is trained."""
         return any(part.does == "train" and part.method == "own" for part in self.work)
 
-    def takes(self, model: ModelSpec) -> bool:
-        """Whether there are cases of it with this model."""
-        decoder, ready = model.kind == "decoder", model.labels is not None
+    def takes(self, *, decoder: bool, ready: bool) -> bool:
+        """Whether there are cases of it with a model that is a decoder or not, a ready classifier or not."""
         return self.models == "any" or (not ready and (decoder or self.models == "trainable"))
 
     def training(self, *, ready: bool) -> Work | None:

@@ -89,6 +89,10 @@ class ModelSpec(Spec):
     labels: tuple[str, ...] | None = None
     """Class names, where the hub model is a ready classifier."""
 
+    def is_for(self, kind: Kind) -> bool:
+        """Whether there are cases of this kind with this model."""
+        return kind.takes(decoder=self.kind == "decoder", ready=self.labels is not None)
+
 
 class DatasetSpec(Spec):
     """One row of the data set catalogue: where rows come from and how they become (text, label)."""

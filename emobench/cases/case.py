@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from emobench.models.backends import Prepared
     from emobench.models.load import LoadedModel
     from emobench.processes.leases import Lease
-    from emobench.training.fit import FitPlan
+    from emobench.training.plan import FitPlan
 
 CHECKPOINT_SECONDS = 60.0
 """Least time between two checkpoints of a training."""
@@ -182,7 +182,7 @@ class Case:
 
     def fit_plan(self, seed: int) -> FitPlan:
         """The training plan of one seed."""
-        from emobench.training.fit import plan_for
+        from emobench.training.plan import plan_for
 
         material = self.encoded
         plan = plan_for(self.spec, seed=seed, pad_id=material.pad_id, padding_side=material.padding_side)

@@ -119,7 +119,7 @@ def why_not(kind: Kind, method: MethodName | ShrinkName | None, precision: Preci
 
 def rows() -> tuple[dict[str, str], ...]:
     """The table for printing: one dictionary a device and case, a column a precision, ``yes`` or ``-``."""
-    by_methods = {kind.methods: kind.name for kind in KINDS.values() if kind.methods or kind.timed}
+    by_methods = {kind.methods: kind.name for kind in reversed(list(KINDS.values())) if kind.methods or kind.timed}
     cases: dict[str, Callable[[Precision, DeviceKind], bool]] = {
         **{f"{by_methods['training']} {method}": partial(_is_in_table, method) for method in get_args(MethodName)},
         by_methods[None]: partial(_is_in_table, None),

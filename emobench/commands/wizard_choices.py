@@ -49,7 +49,7 @@ def ask_model(walk: Walk, plan: Plan, place: Place) -> Plan:
         DoesNotFitError: not one model fits, or the one that was asked for.
         SpecError: the model is unknown, or none for this task.
     """
-    rows = [row for row in place.models.values() if plan.kind.takes(row)]
+    rows = [row for row in place.models.values() if row.is_for(plan.kind)]
     asked = walk.given.get("model")
     # What was asked for is weighed alone: the others take a second each.
     rows = [row for row in rows if row.id == asked] or rows

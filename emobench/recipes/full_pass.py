@@ -243,7 +243,8 @@ def _training_precision(case: Case) -> Precision:
 
 def _fit(case: Case, trained: LoadedModel, material: Material, precision: Precision) -> FitOutcome:
     from emobench.evaluation.labels import predict
-    from emobench.training.fit import fit, plan_for
+    from emobench.training.fit import fit
+    from emobench.training.plan import plan_for
 
     spec = case.spec.model_copy(update={"method": find_method("full"), "precision": precision})
     score = partial(

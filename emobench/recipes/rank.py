@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from emobench.data.encode import Encoded
     from emobench.models.load import LoadedModel
     from emobench.training.distributed import Ranks
-    from emobench.training.fit import FitPlan, Validate
+    from emobench.training.fit import Validate
+    from emobench.training.plan import FitPlan
 
 JOB, MATERIAL, STORE = "job.json", "material.safetensors", "rendezvous"
 SPLITS = ("train", "validation", "test")
@@ -190,7 +191,7 @@ def scoring_arguments(job: Mapping[str, Any], spec: CaseSpec, ranks: Ranks) -> d
 
 def plan_of(folder: Path, job: Mapping[str, Any], spec: CaseSpec, ranks: Ranks) -> FitPlan:
     """The training plan of this rank."""
-    from emobench.training.fit import plan_for
+    from emobench.training.plan import plan_for
 
     plan = plan_for(spec, seed=job["seed"], pad_id=job["pad_id"], padding_side=job["padding_side"])
     return replace(plan, ranks=ranks, folder=folder / "training")

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
     from emobench.models.load import LoadedModel
-    from emobench.training.fit import FitPlan, Validate
+    from emobench.training.fit import Validate
+    from emobench.training.plan import FitPlan
 
 CALIBRATION_BATCH = 32
 FACTS_FILE = "original.json"
@@ -206,7 +207,7 @@ def _training_spec(spec: CaseSpec) -> CaseSpec:
 
 
 def _plan(case: Case, spec: CaseSpec, material: Material) -> FitPlan:
-    from emobench.training.fit import plan_for
+    from emobench.training.plan import plan_for
 
     return plan_for(spec, seed=spec.seeds[0], pad_id=material.pad_id, padding_side=material.padding_side)
 

@@ -17,7 +17,7 @@ from emobench.executors.jobs import Told
 from emobench.session.folder import forget_checkpoints
 from emobench.specs import CaseSpec
 from emobench.training.checkpoint import mark_complete
-from emobench.training.fit import FitPlan
+from emobench.training.plan import FitPlan
 
 PLAN = FitPlan(device="cpu", precision="fp32", seed=3, epochs=1, learning_rate=1e-3)
 

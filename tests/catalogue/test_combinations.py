@@ -139,6 +139,7 @@ def test_printed_rows_say_the_same() -> None:
     assert len(rows) == len(get_args(DeviceKind)) * (len(get_args(MethodName)) + 2)
     for row in rows:
         kind = row["case"].split()[0]
+        assert kind in ("finetune", "inference", "shrink")
         method = {"inference": None, "shrink": "distill"}.get(kind, row["case"].removeprefix("finetune "))
         for precision in PRECISIONS:
             assert row[precision] == ("yes" if is_allowed(KINDS[kind], method, precision, row["device"]) else "-")

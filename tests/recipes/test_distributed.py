@@ -101,7 +101,8 @@ def in_one_process(spec: CaseSpec) -> tuple[list[float], np.ndarray[Any, Any]]:
     """Losses and test probabilities of the same case in this process."""
     from emobench.evaluation.labels import predict
     from emobench.models.load import load_classifier
-    from emobench.training.fit import fit, plan_for
+    from emobench.training.fit import fit
+    from emobench.training.plan import plan_for
 
     made = material()
     loaded = load_classifier(
