@@ -55,11 +55,9 @@ MAY_IMPORT = {
 SIBLINGS_MEET = {0, 1, 10}
 """Layers whose parts import each other; packages of the others never do."""
 KNOWN = {
-    "cases/case.py -> emobench.session.folder",
     "processes/fresh.py -> emobench.executors.kernel",
     "processes/ranks.py -> emobench.recipes.rank",
     "processes/ranks.py -> emobench.records.secrets",
-    "recipes/shrink.py -> emobench.session.folder",
     "session/place.py -> emobench.executors.jobs",
     "session/run.py -> emobench.executors.jobs",
     "session/workers.py -> emobench.plugin",

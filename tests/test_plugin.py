@@ -23,7 +23,7 @@ import emobench.measurement.usage
 import emobench.models.locate
 import emobench.records.store
 import emobench.reports.tables
-from emobench.cases.artifacts import file_name
+from emobench.cases.names import file_name
 from emobench.records.predictions import read_predictions
 from tests.strict import LOADED, WORKERS, strict_ini
 

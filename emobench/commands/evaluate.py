@@ -248,7 +248,7 @@ def weights_revision(checkpoint: Checkpoint) -> str:
 
 def with_predictions(record: Record, class_map: ClassMap, task: _Task, evaluation: Evaluation, folder: Path) -> Record:
     """Write labels and probabilities as Parquet, and name the file in the record."""
-    from emobench.cases.artifacts import file_name
+    from emobench.cases.names import file_name
     from emobench.records.predictions import write_predictions
 
     path = folder / f"{file_name(record.id)}.parquet"

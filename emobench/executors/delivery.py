@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emobench.cases.artifacts import mark_of
+from emobench.cases.names import forget_checkpoints, mark_of
 from emobench.executors.jobs import OUTPUTS, Job, outputs
 from emobench.executors.verdicts import Verdict, last_words, without_record
 from emobench.outcomes import Status, metric
 from emobench.processes.fresh import Ending
 from emobench.reports.tables import Skip
 from emobench.session.ending import largest_that_fitted
-from emobench.session.folder import forget_checkpoints
 from emobench.session.place import plain_node_id
 from emobench.session.skips import refuse_or_skip, slow_asked_for
 

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from emobench.cases.names import CHECKPOINTS, ORIGINALS
 from emobench.errors import NotOnMachineError
 from emobench.executors.parcel import pack
 from emobench.files import write_bytes
 from emobench.processes.fresh import End, Ending, ending_from_json, run_process
-from emobench.session.folder import CHECKPOINTS, ORIGINALS
 
 ENDING = "ending.json"
 CHILD_PLUGIN = "emobench.executors.child"

@@ -62,6 +62,27 @@ class Rows:
     """What a model without a head is trained on; these rows are not among the windows."""
 
 
+def full_pass(case: Case) -> None:
+    """Stream every row once at the token budget a pilot found best; reading to writing is inside the time.
+
+    A model without a classifier's head is trained before, at the profile's size; rows it saw are left out.
+    """
+    from emobench.evaluation.stream import evaluate_stream
+
+    rows = open_rows(case)
+    ready = classifier(case, rows)
+    budget = try_budgets(case, rows, ready).token_budget
+    usual = {**rows.arguments, "fold": rows.fold, "token_budget": budget, "progress": showing(case, rows)}
+
+    def evaluate(loaded: LoadedModel, seed: int) -> Streamed:
+        with writing_predictions(case, rows) as keep:
+            return evaluate_stream(loaded.model, rows.windows(), rows.class_names, keep=keep, **usual)
+
+    (found,) = case.measure(evaluate, prepare=lambda seed: ready)
+    keep_evaluation(case, rows, ready, found)
+    trace_answers(case, rows, ready, budget)
+
+
 def can_answer(model: ModelSpec, dataset: DatasetSpec) -> bool:
     """Whether a ready classifier's classes are just the data set's, by name; a model without classes gets its head."""
     if model.labels is None:

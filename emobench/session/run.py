@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from emobench.cases.names import forget_originals
 from emobench.cases.shared_model import KeptModel
 from emobench.catalogue.datasets import find_dataset
 from emobench.catalogue.goals import find_goals
@@ -31,7 +32,7 @@ from emobench.kinds import KINDS, Kind
 from emobench.preflight.findings import find_silenced
 from emobench.progress import STDERR, Progress
 from emobench.session.facts import end, facts, head, saved_content, shown, storage_of
-from emobench.session.folder import FOLDERS, forget_originals
+from emobench.session.folder import FOLDERS
 from emobench.session.interrupts import Watch, ends_on_terminate, signals_wait
 from emobench.session.place import REFUSED, find_run_place, place_for, plain_node_id
 from emobench.session.run_gate import find_run_gate
