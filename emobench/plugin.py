@@ -14,10 +14,10 @@ import pytest
 
 from emobench.kinds import KINDS
 from emobench.progress import STDERR
+from emobench.session.lookup import has_case, session_of
 
 if TYPE_CHECKING:
     from emobench.cases.case import Case
-    from emobench.session.run import Session
 
 MARKERS = {
     "cpu": "the case runs on the CPU",
@@ -30,9 +30,6 @@ MARKERS = {
     "network": "needs a hub",
 }
 
-
-BASELINE_UNUSABLE = 12
-"""Exit code where the baseline cannot be used."""
 
 CHECKED_EARLY = (
     *("emo_profile", "emo_seeds", "emo_set", "emo_target", "emo_price"),
@@ -144,33 +141,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         del config.stash[STDERR]
 
 
-def session_of(config: pytest.Config) -> Session:
-    """The EmoBench side of a pytest session, made when it is first needed.
-
-    Raises:
-        pytest.UsageError: an option names something unknown; the text is the error's one line.
-        pytest.exit.Exception: the baseline cannot be used; with its exit code, before any case runs.
-    """
-    from emobench.session.run import SESSION, Session
-
-    if SESSION not in config.stash:
-        from emobench.errors import BaselineError, EmoBenchError
-
-        try:
-            config.stash[SESSION] = Session(config)
-        except BaselineError as error:
-            pytest.exit(str(error), returncode=BASELINE_UNUSABLE)
-        except EmoBenchError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[SESSION]
-
-
-def has_case(item: pytest.Item) -> bool:
-    """Whether a test is a benchmark case; a parameter of the user's that is called ``case`` does not make it one."""
-    params = getattr(getattr(item, "callspec", None), "params", {})
-    return "case" in getattr(item, "fixturenames", ()) and "case" not in params
-
-
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     cases = [item for item in items if has_case(item)]
     if cases:
@@ -221,13 +191,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         session = session_of(item.config)
         refuse_or_skip(session, item)
-        session.switch_clock(item, on=True)
+        if session.place.workers:
+            from emobench.session.workers import switch_clock
+
+            switch_clock(session, item, on=True)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    if has_case(item):
-        session_of(item.config).switch_clock(item, on=False)
+    if has_case(item) and session_of(item.config).place.workers:
+        from emobench.session.workers import switch_clock
+
+        switch_clock(session_of(item.config), item, on=False)
 
 
 @pytest.fixture
@@ -301,27 +276,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     ours = session.config.stash[SESSION]
     if not session.config.pluginmanager.has_plugin("emobench-controller"):
+        from emobench.session.end import end_session
+
         end_session(session, ours)
     if ours.place.workers:
         from emobench.session.workers import tell_controller
 
         tell_controller(ours)
-
-
-def end_session(session: pytest.Session, ours: Session) -> None:
-    """Save the run and decide what was gated; both may change the exit code."""
-    from emobench.session.run_gate import gate_ended
-    from emobench.session.summary import unheeded
-
-    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and ours.kept_from_before:
-        session.exitstatus = pytest.ExitCode.OK
-    if not ours.save():
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-    elif session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        session.exitstatus = gate_ended(ours) or session.exitstatus
-        if session.exitstatus == pytest.ExitCode.OK and ours.records and "--benchmark-compare-fail" in unheeded(ours):
-            # A limit that nobody looked at is not kept.
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

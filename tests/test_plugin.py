@@ -423,7 +423,7 @@ def test_sizes_asked_for_hold_with_random_weights(suite: pytest.Pytester) -> Non
     """``--emo-set`` wins over the sizes that random weights bring."""
     body = """
 def test_sizes(request):
-    from emobench.plugin import session_of
+    from emobench.session.lookup import session_of
     profile = session_of(request.config).profile
     assert (profile.train, profile.test) == (40, 64)
 """

@@ -19,6 +19,7 @@ from emobench.outcomes import Evaluation, FitOutcome, Metric, metric
 from emobench.processes.ranks import check_ended, started_by, wait_for_all
 from emobench.recipes import finetune
 from emobench.recipes.rank import JOB, MATERIAL, SPLITS
+from emobench.records.secrets import redact
 from emobench.specs import CaseSpec, LaunchSpec
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def in_processes(
             if started is not None:
                 started([process.pid for process in processes])
             ended = wait_for_all(processes, limit_seconds=limit_seconds)
-        check_ended(ended, by, folder, launch, limit_seconds=limit_seconds)
+        check_ended(ended, by, folder, launch, limit_seconds=limit_seconds, redact=redact)
         answers = [read_answer(folder, rank) for rank in range(launch.processes)]
         shares = [read_share(folder, answer) for answer in answers]
         return together(answers, joined(shares, material.test, material.class_names))

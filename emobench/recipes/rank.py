@@ -20,6 +20,7 @@ from emobench.devices import autocast_dtype
 from emobench.errors import DoesNotFitError, EmoBenchError
 from emobench.files import write_bytes
 from emobench.processes.parent import end_with_parent
+from emobench.processes.ranks import TOLD
 from emobench.specs import CaseSpec
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
 JOB, MATERIAL, STORE = "job.json", "material.safetensors", "rendezvous"
 SPLITS = ("train", "validation", "test")
-TOLD = 3
-"""Exit code of a rank that wrote down its error."""
 
 
 def main(folder: Path) -> int:

@@ -14,7 +14,7 @@ from emobench.cases.names import forget_checkpoints
 from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import PROFILES
 from emobench.executors.child import shared_folder
-from emobench.executors.jobs import Told
+from emobench.session.place import Told
 from emobench.specs import CaseSpec
 from emobench.training.checkpoint import mark_complete
 from emobench.training.plan import FitPlan
