@@ -25,7 +25,7 @@ from emobench.outcomes import METRICS, Status
 from emobench.preflight.findings import CHECKS, DATA, DEVICE
 
 FILE = Path(__file__).with_name("reference.md")
-WIDTH = 100
+WIDTH, LONGEST = 100, 120
 
 STATUSES: Mapping[Status, str] = {
     Status.OK: "It ran, and its figures can be used.",
@@ -40,7 +40,7 @@ EXIT_CODES: Sequence[tuple[int, str, str]] = (
     (0, "all", "All went well."),
     (FAILED, "all", "A test failed, or a case of `evaluate` or `check` did; another foreseen error."),
     (USAGE, "all", "A wrong name, option or setting; of pytest also: interrupted."),
-    (3, "pytest", "An internal error; a run that could not be saved; a place where nothing can be measured."),
+    (3, "pytest", "An internal error; a run could not be saved; nothing can be measured here."),
     (4, "pytest", "A wrong option or setting."),
     (5, "pytest", "No test was collected."),
     (REGRESSION, "pytest, `gate`", "Something gated is worse."),
@@ -208,7 +208,10 @@ def metrics() -> str:
     width = max(map(len, METRICS)) + 2
     body = [[f"`{name}`", kind.unit, better[kind.better], kind.meaning] for name, kind in METRICS.items()]
     lines = (head, ["-" * width, *["---"] * 3], *body)
-    return "\n".join(f"| {' | '.join([name.ljust(width), *rest])} |" for name, *rest in lines)
+    padded = [(f"| {' | '.join([name.ljust(width), *rest])} |", name, rest) for name, *rest in lines]
+    return "\n".join(
+        line if len(line) <= LONGEST else f"| {' | '.join([name, *rest])} |" for line, name, rest in padded
+    )
 
 
 def reference() -> str:
