@@ -10,11 +10,11 @@ import pytest
 
 from emobench.cases.case import Case
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec, Precision
-from fixtures.say import Say
 
 if TYPE_CHECKING:
     from emobench.evaluation.stream import Streamed
     from emobench.models.load import LoadedModel
+    from fixtures.say import Say
 
 
 @pytest.mark.evaluation

@@ -28,7 +28,7 @@ LAYERS = {
     7: {"cases"},
     8: {"recipes"},
     9: {"session"},
-    10: {"plugin", "cli", "commands", "dashboard", "executors"},
+    10: {"plugin", "suite", "cli", "commands", "dashboard", "executors"},
 }
 MAY_IMPORT = {
     0: {0},

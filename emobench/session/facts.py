@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from emobench.session.run import Session
 
 RUN_SCHEMA = 1
+UNCHOSEN = "file://./.benchmarks"
+"""pytest-benchmark's storage where no option names one."""
 
 
 def storage_of(config: pytest.Config) -> Path:
-    """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``."""
+    """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``.
+
+    ``results`` too where nobody chose a storage and the folder is of EmoBench: its commands look there.
+    """
     uri = str(config.getoption("benchmark_storage", None) or "")
+    if uri == UNCHOSEN and (config.rootpath / "emobench.toml").is_file():
+        uri = ""
     is_folder = uri.startswith("file://") or (bool(uri) and "://" not in uri and not uri.startswith("elasticsearch"))
     place = uri.removeprefix("file://") if is_folder else "results"
     return (config.rootpath / place).resolve()
