@@ -232,7 +232,7 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     if goes_back_to(__name__, "case", definitions):
         from emobench.suite import offer_axes
 
-        offer_axes(collector.config)
+        offer_axes(collector.session)
 
 
 def signature_names(function: FunctionType) -> Sequence[str]:

@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -28,11 +28,20 @@ FIXTURES = "fixtures"
 SEVERAL_PROCESSES = "test_distributed"
 FILES = ("test_finetune", "test_inference", "test_generation", "test_evaluation", "test_shrink", SEVERAL_PROCESSES)
 """Those of the benchmarks that are cases; the others measure EmoBench itself and stay in its repository."""
-AXES = (
-    *("backends", "batch_sizes", "datasets", "devices", "launches", "lengths", "methods", "models", "precisions"),
-    *("axes", "run_table", "say"),
-)
-"""Modules of fixtures; the axes come after those they import, which pytest must have seen to rewrite assertions."""
+AXES = {
+    "model": "models",
+    "dataset": "datasets",
+    "method": "methods",
+    "precision": "precisions",
+    "device": "devices",
+    "batch_size": "batch_sizes",
+    "length": "lengths",
+    "backend": "backends",
+    "launch": "launches",
+}
+"""The fixture of each axis, and its module."""
+HOOKS = ("axes", "run_table")
+"""Modules that make the combinations of the axes, and select what ``[run]`` picks."""
 
 
 def folder(name: str) -> Path:
@@ -51,15 +60,19 @@ def load(kind: str, name: str) -> ModuleType:
     return importlib.import_module(f"{parent}.{name}")
 
 
-def offer_axes(config: pytest.Config) -> None:
-    """Register the fixtures of the axes, unless a conftest has done so: those of a conftest or test file win."""
-    manager = config.pluginmanager
-    if manager.has_plugin(f"{FIXTURES}.axes"):
+def offer_axes(session: pytest.Session) -> None:
+    """Register the fixtures of the axes, unless a conftest has done so, and what runs tests over their combinations.
+
+    A fixture of the user's that has the name of an axis wins, wherever it stands: of what stands for all tests pytest
+    takes the last that was registered, so that ours is left out where there is one.
+    """
+    manager = session.config.pluginmanager
+    if any(manager.has_plugin(f"{parent}{FIXTURES}.axes") for parent in ("", f"{__package__}.")):
         return
-    for name in AXES:
-        if not manager.has_plugin(f"{__package__}.{FIXTURES}.{name}"):
-            module = load(FIXTURES, name)
-            manager.register(module, module.__name__)
+    theirs = {axis for axis in AXES if session._fixturemanager.getfixturedefs(axis, session)}
+    for name in (*(module for axis, module in AXES.items() if axis not in theirs), *HOOKS):
+        module = load(FIXTURES, name)
+        manager.register(module, module.__name__)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -134,7 +147,7 @@ class Suite:
         self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         config.args = self.given  # which tell what was asked for
-        offer_axes(config)
+        offer_axes(session)
         wanted = {name: None for named in self.named for name in named.files(config)}
         found = [item for name in wanted for item in cases_of(session, name, self.named)]
         for named in self.named:
@@ -169,15 +182,6 @@ def keep_own_fixtures(module: ModuleType) -> None:
     """A conftest of the user's may have a fixture called ``model``: for these files theirs is not meant."""
     from emobench import plugin
 
-    for name, fixture in [("case", plugin.case), *axis_fixtures(AXES)]:
-        if not hasattr(module, name):
-            setattr(module, name, fixture)
-
-
-def axis_fixtures(names: Iterable[str]) -> Iterator[tuple[str, object]]:
-    """Name and definition of each axis."""
-    from emobench.session.run import AXES as AXIS_NAMES
-
-    for name in names:
-        found = vars(load(FIXTURES, name))
-        yield from ((axis, found[axis]) for axis in AXIS_NAMES if axis in found)
+    module.case = plugin.case  # type: ignore[attr-defined]  # pytest looks for fixtures there
+    for axis, name in AXES.items():
+        setattr(module, axis, getattr(load(FIXTURES, name), axis))
