@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from emobench.cases.case import Case
 from emobench.recipes.full_pass import full_pass
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec, Precision
-from fixtures.say import Say
+
+if TYPE_CHECKING:
+    from fixtures.say import Say
 
 
 @pytest.mark.evaluation

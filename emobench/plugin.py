@@ -5,16 +5,18 @@ It is loaded in every pytest session of an environment that has EmoBench, so not
 
 from __future__ import annotations
 
+import inspect
 import os
-import sys
 from collections.abc import Generator, Sequence
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from emobench.errors import EmoBenchError
 from emobench.kinds import KINDS
 from emobench.progress import STDERR
-from emobench.session.lookup import has_case, session_of
+from emobench.session.lookup import PLUGIN, goes_back_to, has_case, running, session_of
 
 if TYPE_CHECKING:
     from emobench.cases.case import Case
@@ -128,17 +130,54 @@ def pytest_configure(config: pytest.Config) -> None:
     from emobench.executors.hooks import configure
 
     configure(config)
+    if any("benchmarks" in argument for argument in config.args):
+        offer_suite(config)
+
+
+def offer_suite(config: pytest.Config) -> None:
+    """Collect the benchmarks of the package where a folder with settings has none of its own."""
+    from emobench.catalogue.toml_file import find_tables
+
+    try:
+        offered = find_tables(config.rootpath) is not None
+    except EmoBenchError as error:
+        raise pytest.UsageError(str(error)) from error
+    if offered:
+        from emobench.session import suite
+
+        if not config.pluginmanager.is_registered(suite):
+            config.pluginmanager.register(suite, suite.__name__)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if "emobench.session.run" in sys.modules:
-        from emobench.session.run import SESSION
-
-        if SESSION in config.stash:
-            config.stash[SESSION].close()
+    ours = running(config)
+    if ours is not None:
+        ours.close()
     if STDERR in config.stash:
         os.close(config.stash[STDERR])
         del config.stash[STDERR]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
+    # Before pytest asks which fixtures the test takes.
+    if not isinstance(obj, FunctionType) or "case" not in signature_names(obj):
+        return
+    marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers("parametrize")]
+    if any(mark.name == "parametrize" and "case" in str(mark.args[:1]) for mark in marks):
+        return
+    # The one way to learn whose fixture a test will get before it is made; pytest offers no public one.
+    definitions = collector.session._fixturemanager.getfixturedefs("case", collector) or ()
+    if goes_back_to(PLUGIN, "case", definitions):
+        from emobench.session.suite import offer_axes
+
+        offer_axes(collector.session)
+
+
+def signature_names(function: FunctionType) -> Sequence[str]:
+    """Names of the arguments of a function, below its decorators."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -157,7 +196,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not cases:
         return
     session = session_of(config)
-    session.collected(cases)
+    try:
+        session.collected(cases)
+    except EmoBenchError as error:
+        raise pytest.UsageError(str(error)) from error
     done = session.already_done(cases)
     if done:
         config.hook.pytest_deselected(items=done)
@@ -177,11 +219,8 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 
 def going_on(config: pytest.Config) -> str | None:
     """What ``--emo-resume`` found, for the screen."""
-    if "emobench.session.run" not in sys.modules:
-        return None
-    from emobench.session.run import SESSION
-
-    return config.stash[SESSION].going_on() if SESSION in config.stash else None
+    ours = running(config)
+    return None if ours is None else ours.going_on()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -270,11 +309,9 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     # Before the terminal summary, which names the saved file.
-    from emobench.session.run import SESSION
-
-    if SESSION not in session.config.stash:
+    ours = running(session.config)
+    if ours is None:
         return
-    ours = session.config.stash[SESSION]
     if not session.config.pluginmanager.has_plugin("emobench-controller"):
         from emobench.session.end import end_session
 
@@ -286,14 +323,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from emobench.session.run import SESSION
-
-    if SESSION in terminalreporter.config.stash:
+    ours = running(terminalreporter.config)
+    if ours is not None:
         from emobench.session.summary import summarize
 
-        summarize(terminalreporter.config.stash[SESSION], terminalreporter)
+        summarize(ours, terminalreporter)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     # The momentary clock differs at every look and would make the same machine look like another one.
     cpu = machine_info.get("cpu")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emobench.commands.expected_time import Expected, expected_lines, expected_times
-from emobench.commands.project_place import BENCHMARKS, find_benchmarks, find_place
+from emobench.commands.project_place import BENCHMARKS, find_benchmarks, find_place, pytest_options
 from emobench.commands.run import RunOptions, check_options
 from emobench.errors import SpecError
 from emobench.files import write_bytes
@@ -105,7 +105,7 @@ def check_matrix(options: CheckOptions, *, say: Callable[[str], None]) -> Checke
     """Check every selected case whose device is here; ``say`` gets a line where it takes long.
 
     Raises:
-        SpecError: no project around the working folder, a name in no table, or benchmarks that pytest cannot collect.
+        SpecError: a name in no table, or benchmarks that pytest cannot collect.
     """
     from emobench.cases.checks import Profiles, machine_of, preflight
 
@@ -166,7 +166,8 @@ def collect(root: Path, options: CheckOptions) -> Collected:
     import pytest
 
     found = Collected()
-    arguments = [str(root / BENCHMARKS), f"--rootdir={root}", "--collect-only", "-qq", "--capture=no"]
+    arguments = [str(root / BENCHMARKS), *pytest_options(root), f"--rootdir={root}"]
+    arguments += ["--collect-only", "-qq", "--capture=no"]
     # Neither writes a cache nor takes over the process's fault handler.
     arguments += ["-p", "no:cacheprovider", "-p", "no:faulthandler"]
     arguments += [f"-k={options.select}"] if options.select else []

@@ -16,9 +16,8 @@ from emobench.catalogue.combinations import PRECISIONS, rows
 from emobench.catalogue.datasets import DATASETS, RANDOM_TOKENS
 from emobench.catalogue.model_rows import MODELS
 from emobench.commands.lists import here_text, why_absent
-from emobench.commands.project_place import Place, find_benchmarks
+from emobench.commands.project_place import Place
 from emobench.devices import absent_reason, cpu_flags, find_device, free_memory_bytes
-from emobench.errors import SpecError
 from emobench.files import cache_folder
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec
 
@@ -122,10 +121,6 @@ def counters_text() -> str:
 
 def command_lines(place: Place) -> list[str]:
     """What of the benchmarks runs here as it is, or what it lacks."""
-    try:
-        find_benchmarks(place.root)
-    except SpecError as error:
-        return [str(error)]
     models = [row for row in place.models.values() if why_absent(row) is None]
     trained = [row.id for row in models if row.labels is None]
     data = [row.id for row in place.datasets.values() if row.id != RANDOM_TOKENS and why_absent(row) is None]

@@ -20,7 +20,7 @@ from emobench.catalogue.limits import find_limits
 from emobench.catalogue.profiles import PROFILES, find_profile
 from emobench.catalogue.project import DEFAULT_PROFILE, load_project
 from emobench.catalogue.run_table import Tracking, find_run_table
-from emobench.commands.project_place import Place, find_benchmarks, find_place
+from emobench.commands.project_place import SETTINGS, Place, find_place, own_benchmarks
 from emobench.commands.wizard_answers import Asker, Terminal, Walk
 from emobench.commands.wizard_toml import to_toml
 from emobench.errors import SpecError, UnsupportedError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from emobench.preflight.planned import Finding
     from emobench.specs import CaseSpec
 
-SETTINGS = "emobench.toml"
 STEPS = (
     "hardware",
     "data and its analysis",
@@ -146,11 +145,8 @@ def at_terminal() -> bool:
 
 
 def project_root() -> Path:
-    """The project whose benchmarks would run here, else the working folder."""
-    try:
-        return find_benchmarks()
-    except SpecError:
-        return Path.cwd()
+    """The project with benchmarks of its own around the working folder, else that folder."""
+    return own_benchmarks() or Path.cwd()
 
 
 def _refuse_taken(target: Path, *, force: bool, early: bool) -> None:
@@ -346,10 +342,8 @@ def _farewell(plan: Plan, target: Path) -> list[str]:
     lines = [f"wrote {target}"]
     rows = [row for row in (case.model, case.dataset) if row is not None]
     lines += [f"first run: {here_text(row).removeprefix('no: ')}" for row in rows if why_absent(row)]
-    try:
-        root = find_benchmarks(target.parent)
-    except SpecError:
-        root = None
-    if root is None or root.resolve() != target.parent.resolve() or target.name != SETTINGS:
-        return [*lines, f"to use it, put it as {SETTINGS} beside the folder benchmarks, then run: pytest benchmarks"]
-    return [*lines, "run it: pytest benchmarks    (or: emobench run)"]
+    if target.name != SETTINGS:
+        return [*lines, f"to use it, name it {SETTINGS}, then run in its folder: pytest benchmarks"]
+    folder = target.parent.resolve()
+    where = "" if Path.cwd().resolve() == folder else f" in {folder}"
+    return [*lines, f"run it{where}: pytest benchmarks    (or: emobench run)"]

@@ -1,4 +1,7 @@
-"""Where a command stands: the project around the working folder, and the user's own rows from its settings."""
+"""Where a command stands: the project around the working folder, and the user's own rows from its settings.
+
+It also knows where pytest starts for the benchmarks: in a project that has them, else with those of the package.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,13 @@ from emobench.errors import SpecError
 from emobench.specs import DatasetSpec, ModelSpec
 
 BENCHMARKS = "benchmarks"
-_SETTINGS = ("emobench.toml", "pyproject.toml")
+SETTINGS = "emobench.toml"
+_FILES = (SETTINGS, "pyproject.toml")
+PACKAGED = (
+    *("-p", "emobench.session.suite", "--benchmark-storage=file://./results"),
+    *("--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"),
+)
+"""What pytest is told where the benchmarks are the package's; a clone says it in its pyproject.toml."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +56,48 @@ def find_place(start: Path | None = None) -> Place:
     Raises:
         SpecError: the settings there are wrong.
     """
-    start = (start or Path.cwd()).resolve()
-    upward = (start, *start.parents)
-    root = next((folder for folder in upward if any((folder / name).is_file() for name in _SETTINGS)), start)
+    root = settings_folder(start)
     return Place(root=root, project=load_project(root))
 
 
-def find_benchmarks(start: Path | None = None) -> Path:
-    """The nearest folder upward with a ``pyproject.toml`` and a folder ``benchmarks``.
+def settings_folder(start: Path | None = None) -> Path:
+    """The nearest folder upward that has settings, else the folder itself."""
+    start = (start or Path.cwd()).resolve()
+    upward = (start, *start.parents)
+    return next((folder for folder in upward if any((folder / name).is_file() for name in _FILES)), start)
 
-    Raises:
-        SpecError: there is none.
+
+def own_benchmarks(start: Path | None = None) -> Path | None:
+    """The nearest folder upward with settings and a folder ``benchmarks``; an ``emobench.toml`` alone ends the search.
+
+    None where the package's own benchmarks are meant.
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        if (folder / "pyproject.toml").is_file() and (folder / BENCHMARKS).is_dir():
+        if (folder / BENCHMARKS).is_dir() and any((folder / name).is_file() for name in _FILES):
             return folder
-    raise SpecError(
-        f"no benchmarks in {start} or a folder above it",
-        why=f"a project has a pyproject.toml and a folder {BENCHMARKS}",
-        fix="change into the cloned project and try again",
-    )
+        if (folder / SETTINGS).is_file():
+            break
+    return None
+
+
+def find_benchmarks(start: Path | None = None) -> Path:
+    """Where benchmarks run and their runs are saved: in the project that has them, else where its settings are."""
+    return own_benchmarks(start) or settings_folder(start)
+
+
+def pytest_options(root: Path) -> list[str]:
+    """What pytest needs to hear so that ``benchmarks`` of this folder are found: nothing, or where the package's are.
+
+    Raises:
+        SpecError: a file is in the place of the folder.
+    """
+    if (root / BENCHMARKS).is_dir():
+        return []
+    if (root / BENCHMARKS).exists():
+        raise SpecError(
+            f"{root / BENCHMARKS} is no folder",
+            why="benchmarks are files of a folder",
+            fix="give the file another name",
+        )
+    return [*PACKAGED, f"--rootdir={root}"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, get_args
 
-from emobench.commands.project_place import BENCHMARKS, Place, find_benchmarks, find_place
+from emobench.commands.project_place import BENCHMARKS, Place, find_benchmarks, find_place, pytest_options
 from emobench.errors import SpecError, UnsupportedError, unknown_name
 from emobench.kinds import FINETUNE, KINDS
 
@@ -135,7 +135,7 @@ def run_matrix(
     """Run ``benchmarks`` with pytest's ``-k select`` and ``-m mark``, inside ``-m only``; return the exit code.
 
     Raises:
-        SpecError: no project around the working folder, or a name that is in no table.
+        SpecError: a name that is in no table.
     """
     root = find_benchmarks()
     check_options(options, find_place(root))
@@ -143,7 +143,8 @@ def run_matrix(
     marks = both(only, mark)
     chosen += [f"-m={marks}"] if marks else []
     where = (placement or Placement()).arguments()
-    return run_pytest([BENCHMARKS, *chosen, *options.arguments(), *where, *extra], cwd=root)
+    start = [BENCHMARKS, *pytest_options(root)]
+    return run_pytest([*start, *chosen, *options.arguments(), *where, *extra], cwd=root)
 
 
 def both(only: str | None, mark: str | None) -> str | None:
@@ -179,7 +180,7 @@ def train_one(
     node = f"{BENCHMARKS}/test_finetune.py::test_{spec.id}"
     # One case asked for by name is wanted however long it takes.
     arguments = [argument for argument in options.arguments() if argument != "--emo-slow"]
-    return run_pytest([node, "--emo-slow", *arguments, *extra], cwd=root)
+    return run_pytest([node, *pytest_options(root), "--emo-slow", *arguments, *extra], cwd=root)
 
 
 def training_case(

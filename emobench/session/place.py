@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 INPUT = "emobench"
 """What an xdist controller tells its workers stands under this name in their ``workerinput``."""
+UNCHOSEN = "file://./.benchmarks"
+"""pytest-benchmark's storage where no option names one."""
 REFUSED = "emobench_refused"
 """Property of the report of a case that its worker could not measure, nor any other one."""
 
@@ -183,8 +185,13 @@ def plain_node_id(item: pytest.Item) -> str:
 
 
 def storage_of(config: pytest.Config) -> Path:
-    """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``."""
+    """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``.
+
+    ``results`` too where nobody chose a storage and the folder is of EmoBench: its commands look there.
+    """
     uri = str(config.getoption("benchmark_storage", None) or "")
+    if uri == UNCHOSEN and (config.rootpath / "emobench.toml").is_file():
+        uri = ""
     is_folder = uri.startswith("file://") or (bool(uri) and "://" not in uri and not uri.startswith("elasticsearch"))
     place = uri.removeprefix("file://") if is_folder else "results"
     return (config.rootpath / place).resolve()

@@ -266,11 +266,13 @@ def test_settings_in_two_places_are_refused(machine: Path) -> None:
 
 
 def test_another_place_to_write(machine: Path) -> None:
-    """With --output the file goes there, and the last line says where it counts."""
+    """With --output the file goes there, and the last line says where it counts and under which name."""
     result = walk("--yes", "--output", "plans/emobench.toml")
     assert result.exit_code == 0, result.output
     assert planned(machine / "plans").models == ("all-minilm-l6-v2",)
-    assert "to use it, put it as emobench.toml beside the folder benchmarks" in result.output
+    assert f"run it in {machine / 'plans'}: pytest benchmarks" in result.output
+    result = walk("--yes", "--output", "plans/other.toml")
+    assert "to use it, name it emobench.toml, then run in its folder: pytest benchmarks" in result.output
     result = walk("--yes", "--output", "plans")
     assert "--output plans; settings are one .toml file; name plans/emobench.toml" in result.stderr
 

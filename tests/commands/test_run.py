@@ -174,15 +174,39 @@ def test_wrong_places_are_one_line(given: list[tuple[str, ...]], arguments: list
     assert given == []
 
 
-def test_without_a_project_there_is_nothing_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Outside a project the error says what one has."""
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["run"])
-    assert result.exit_code == 2
-    assert result.stderr == (
-        f"no benchmarks in {tmp_path} or a folder above it; a project has a pyproject.toml and a folder benchmarks; "
-        "change into the cloned project and try again\n"
-    )
+PACKAGED = (
+    *("-p", "emobench.session.suite", "--benchmark-storage=file://./results"),
+    *("--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"),
+)
+"""What has pytest take the package's benchmarks, as in a clone."""
+
+
+@pytest.mark.parametrize("settings", [(), ("emobench.toml",), ("sub/emobench.toml", "benchmarks/", "pyproject.toml")])
+def test_without_a_project_the_packages_benchmarks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    """In any folder, the nearest one with settings, whose results are kept there; one in a project is no project."""
+    calls: list[tuple[tuple[str, ...], Path]] = []
+    monkeypatch.setattr(running, "run_pytest", lambda given, *, cwd: calls.append((tuple(given), cwd)) or 0)
+    (tmp_path / "sub" / "below").mkdir(parents=True)
+    for name in settings:
+        (tmp_path / name).mkdir() if name.endswith("/") else (tmp_path / name).touch()
+    root = next((tmp_path / name for name in settings), tmp_path / "sub/below/x").parent
+    monkeypatch.chdir(tmp_path / "sub" / "below")
+    assert CliRunner().invoke(app, ["run", "-k", "lora"]).exit_code == 0
+    expected = ("benchmarks", *PACKAGED, f"--rootdir={root}", "-k=lora", *ALONE)
+    assert calls == [(expected, root)]
+
+
+def test_own_benchmarks_are_run_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with settings and benchmarks of its own is a project: nothing of the package's is asked for."""
+    calls: list[tuple[tuple[str, ...], Path]] = []
+    monkeypatch.setattr(running, "run_pytest", lambda given, *, cwd: calls.append((tuple(given), cwd)) or 0)
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "emobench.toml").touch()
+    monkeypatch.chdir(tmp_path / "benchmarks")
+    assert CliRunner().invoke(app, ["run"]).exit_code == 0
+    assert calls == [(("benchmarks", *ALONE), tmp_path)]
 
 
 def test_train_runs_one_case(given: list[tuple[str, ...]]) -> None:
