@@ -215,6 +215,23 @@ def scalar_difference(
     )
 
 
+def mean_differences(base: Floats, new: Floats, *, confidence: float = 0.95) -> PairedColumns:
+    """Differences of means over two or more seeds a side, shapes (S, C) and (S', C), with Welch's t interval.
+
+    Where the seeds of both sides do not vary at all the interval is the point, and p is 1 or 0: a count, not an
+    estimate.
+    """
+    point = new.mean(axis=0) - base.mean(axis=0)
+    parts = [side.var(axis=0, ddof=1) / len(side) for side in (base, new)]
+    total = parts[0] + parts[1]
+    # Scaled first: squares of tiny variances vanish.
+    safe = np.where(total > 0, total, 1.0)
+    share = sum((part / safe) ** 2 / (len(side) - 1) for part, side in zip(parts, (base, new), strict=True))
+    error, df = np.sqrt(total), 1 / np.where(total > 0, share, 1.0)
+    half = two_sided_t(confidence, df) * error
+    return PairedColumns(point=point, lower=point - half, upper=point + half, p=t_test_p(point, error, df))
+
+
 def _check_values(values: Floats, side: str, positive: bool) -> None:
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all() or (positive and (values <= 0).any()):
         raise DataError(
