@@ -39,7 +39,7 @@ def binary_kinds(bits: Bits, labels: npt.NDArray[np.integer[Any]], base: Bits, n
         columns += [total - of_one, of_one]
         kinds += [_kind(label, base_right, new_right) for label in (0, 1)]
     # The padding would count among what neither has right.
-    columns += [len(labels) - ones - sum(columns[::2]), ones - sum(columns[1::2])]
+    columns += [len(labels) - ones - np.sum(columns[::2], axis=0), ones - np.sum(columns[1::2], axis=0)]
     kinds += [_kind(label, False, False) for label in (0, 1)]
     table = np.array(kinds, np.int64)
     return Kinds(labels=table[:, 0], base=table[:, 1], new=table[:, 2], counts=np.stack(columns, axis=1))

@@ -1,7 +1,7 @@
 """Differences of accuracy, F1, precision and recall on the same examples, for many pairs of predictors at once.
 
-Closed forms come first (the exact test of accuracy is ``significance.paired_counts``, the delta method here for the
-other scores, and a two-way analysis of seeds and examples); resampling decides what they leave close.
+Closed forms come first (the exact test of accuracy, the delta method of other scores, and a two-way analysis of seeds
+and examples); resampling decides what they leave close.
 
 Shapes: C pairs of predictors, K classes, U kinds of examples, S seeds, n examples.
 """
@@ -17,24 +17,21 @@ import numpy.typing as npt
 
 from emobench.analysis.bootstrap import DRAWS, TAIL_DRAWS, bootstrap_interval
 from emobench.analysis.class_scores import Kinds, class_counts, influences, score, scores_of_counts, typical_influence
-from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
+from emobench.analysis.quantiles import t_test_p
 from emobench.analysis.resampled_scores import resampled_scores, swapped_differences
+from emobench.analysis.significance import Differences, paired_counts, t_interval
 
 Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ScoreColumns:
-    """Scores and their differences, of shape (C,)."""
+class ScoreDifferences:
+    """Scores of many pairs, as shares (0.01 is one point), and their differences; of shape (C,)."""
 
     base: Floats
     new: Floats
-    point: Floats
-    """New - base, as a share (0.01 is one point)."""
-    lower: Floats
-    upper: Floats
-    p: Floats
+    change: Differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +42,13 @@ class Spread:
     df: float
 
 
-def score_differences(metric: str, kinds: Kinds, *, classes: int, confidence: float = 0.95) -> ScoreColumns:
-    """Differences new - base of a score of ``SCORES``, one seed a side, with the delta method's interval and p."""
+def score_differences(metric: str, kinds: Kinds, *, classes: int, confidence: float = 0.95) -> ScoreDifferences:
+    """Differences new - base of a score of ``SCORES``, one seed a side.
+
+    Accuracy has the exact test's p and interval (``significance.paired_counts``), every other score the delta method's.
+    """
+    if metric == "accuracy":
+        return _accuracies(kinds, confidence)
     n = kinds.counts.sum(axis=1)
     sides = (kinds.base, kinds.new)
     base, new = (
@@ -56,9 +58,15 @@ def score_differences(metric: str, kinds: Kinds, *, classes: int, confidence: fl
     moved = second - first
     variance = (kinds.counts * moved**2).sum(axis=1) / n - ((kinds.counts * moved).sum(axis=1) / n) ** 2
     error = np.sqrt(np.maximum(0.0, variance) / n + _unseen(metric, kinds, classes) ** 2)
-    point, half = new - base, two_sided_z(confidence) * error
-    p = t_test_p(point, error, np.inf)
-    return ScoreColumns(base=base, new=new, point=point, lower=point - half, upper=point + half, p=p)
+    return ScoreDifferences(base=base, new=new, change=t_interval(new - base, error, np.inf, confidence=confidence))
+
+
+def _accuracies(kinds: Kinds, confidence: float) -> ScoreDifferences:
+    n = kinds.counts.sum(axis=1)
+    base, new = kinds.base == kinds.labels, kinds.new == kinds.labels
+    of_base, of_new, lost, won = (kinds.counts[:, which].sum(axis=1) for which in (base, new, base & ~new, new & ~base))
+    change = paired_counts(lost, won, n, confidence=confidence)
+    return ScoreDifferences(base=of_base / n, new=of_new / n, change=change)
 
 
 def _unseen(metric: str, kinds: Kinds, classes: int) -> Floats:
@@ -92,7 +100,7 @@ def resampled_difference(
 
 def seed_differences(
     metric: str, labels: Classes, base: Classes, new: Classes, *, classes: int, confidence: float = 0.95
-) -> ScoreColumns:
+) -> ScoreDifferences:
     """Mean difference over the same two or more seeds a side, C = 1; ``labels`` (n,), ``base`` and ``new`` (S, n).
 
     Both the seeds and the examples are samples, and all seeds see the same examples: the interval is point +- t * error
@@ -115,10 +123,9 @@ def seed_differences(
         for row, other in zip(base, new, strict=True)
     )
     error = math.hypot(spread.error, unseen / math.sqrt(len(base)))
-    point, half = second.mean() - first.mean(), two_sided_t(confidence, spread.df) * error
-    columns = (first.mean(), second.mean(), point, point - half, point + half, t_test_p(point, error, spread.df))
-    names = ("base", "new", "point", "lower", "upper", "p")
-    return ScoreColumns(**{name: np.atleast_1d(value) for name, value in zip(names, columns, strict=True)})
+    scores = np.array([[first.mean()], [second.mean()]])
+    change = t_interval(scores[1] - scores[0], np.array([error]), spread.df, confidence=confidence)
+    return ScoreDifferences(base=scores[0], new=scores[1], change=change)
 
 
 def seeds_and_examples(table: Floats) -> Spread:
