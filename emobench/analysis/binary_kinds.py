@@ -18,6 +18,13 @@ from emobench.analysis.class_scores import Kinds
 Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint8]
 
+_KINDS = {
+    "labels": np.array([0, 1, 0, 1, 0, 1, 0, 1]),
+    "base": np.array([0, 1, 0, 1, 1, 0, 1, 0]),
+    "new": np.array([0, 1, 1, 0, 0, 1, 1, 0]),
+}
+"""A label of each class with both sides right, only base, only new, and neither."""
+
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
@@ -32,21 +39,13 @@ def binary_kinds(bits: Bits, labels: npt.NDArray[np.integer[Any]], base: Bits, n
     Examples that are not of class 1 count as of class 0: who is right of them is counted, whatever the classes are.
     """
     ones = int((np.asarray(labels) == 1).sum())
-    columns, kinds = [], []
-    for base_right, new_right in ((True, True), (True, False), (False, True)):
-        both = (base if base_right else ~base) & (new if new_right else ~new)
+    columns: list[Any] = []
+    for both in (base & new, base & ~new, new & ~base):
         of_one, total = _count(both & bits), _count(both)
         columns += [total - of_one, of_one]
-        kinds += [_kind(label, base_right, new_right) for label in (0, 1)]
-    # The padding would count among what neither has right.
-    columns += [len(labels) - ones - np.sum(columns[::2], axis=0), ones - np.sum(columns[1::2], axis=0)]
-    kinds += [_kind(label, False, False) for label in (0, 1)]
-    table = np.array(kinds, np.int64)
-    return Kinds(labels=table[:, 0], base=table[:, 1], new=table[:, 2], counts=np.stack(columns, axis=1))
-
-
-def _kind(label: int, base_right: bool, new_right: bool) -> tuple[int, int, int]:
-    return label, label if base_right else 1 - label, label if new_right else 1 - label
+    # Counting what neither has right would count the padding.
+    columns += [support - sum(columns[label::2]) for label, support in enumerate((len(labels) - ones, ones))]
+    return Kinds(**_KINDS, counts=np.stack(columns, axis=1))
 
 
 def _count(bits: Bits) -> Ints:

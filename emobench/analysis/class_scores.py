@@ -68,12 +68,20 @@ def kinds_of(labels: Classes, base: Classes, new: Classes) -> Kinds:
     return Kinds(labels=codes // size**2, base=codes // size % size, new=codes % size, counts=counts[None])
 
 
-def class_counts(
-    labels: Classes, predicted: Classes, counts: Numbers, *, classes: int
-) -> tuple[Floats, Floats, Floats]:
-    """Hits, support and predictions of each class, each of shape (C, K); ``labels`` and ``predicted`` (U,)."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassCounts:
+    """Examples of each class, of shape (..., K)."""
+
+    hits: Numbers
+    support: Numbers
+    predicted: Numbers
+
+
+def class_counts(labels: Classes, predicted: Classes, counts: Numbers, *, classes: int) -> ClassCounts:
+    """Counts of shape (C, K) from those of kinds, shape (C, U); ``labels`` and ``predicted`` (U,)."""
     of_label, of_prediction = _one_hot(labels, classes), _one_hot(predicted, classes)
-    return counts @ (of_prediction * (predicted == labels)[:, None]), counts @ of_label, counts @ of_prediction
+    hits = counts @ (of_prediction * (predicted == labels)[:, None])
+    return ClassCounts(hits=hits, support=counts @ of_label, predicted=counts @ of_prediction)
 
 
 def _one_hot(values: Classes, classes: int) -> Floats:
@@ -82,22 +90,21 @@ def _one_hot(values: Classes, classes: int) -> Floats:
     return table
 
 
-def scores_of_counts(name: str, hits: Numbers, support: Numbers, predicted: Numbers) -> Floats:
-    """The score for counts per class of shape (..., K); shape (...). 0/0 counts as 0, and macro runs over all K."""
+def scores_of(name: str, counts: ClassCounts) -> Floats:
+    """The score, shape (...). 0/0 counts as 0, and macro runs over all K."""
     kind = SCORES[name]
     if kind.average == "all":
-        return _ratio(hits.sum(axis=-1), support.sum(axis=-1))
-    per_class = _ratio(kind.hit_weight * hits, kind.support_weight * support + kind.predicted_weight * predicted)
+        return _ratio(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
+    per_class = _ratio(kind.hit_weight * counts.hits, _under(kind, counts))
     if kind.average == "macro":
         return np.asarray(per_class.mean(axis=-1))
     if kind.average == "binary":
         return np.asarray(per_class[..., 1])
-    return _ratio((per_class * support).sum(axis=-1), support.sum(axis=-1))
+    return _ratio((per_class * counts.support).sum(axis=-1), counts.support.sum(axis=-1))
 
 
-def score(name: str, labels: Classes, predicted: Classes, counts: Numbers, *, classes: int) -> Floats:
-    """The score of each pair's predictions, shape (C,)."""
-    return scores_of_counts(name, *class_counts(labels, predicted, counts, classes=classes))
+def _under(kind: ScoreKind, counts: ClassCounts) -> Floats:
+    return np.asarray(kind.support_weight * counts.support + kind.predicted_weight * counts.predicted)
 
 
 def _ratio(over: Numbers, under: Numbers) -> Floats:
@@ -106,30 +113,28 @@ def _ratio(over: Numbers, under: Numbers) -> Floats:
     return result
 
 
-def influences(name: str, labels: Classes, predicted: Classes, counts: Numbers, *, classes: int) -> Floats:
+def influences(name: str, labels: Classes, predicted: Classes, counts: ClassCounts) -> Floats:
     """First-order influence of an example of each kind on the score, shape (C, U); over the examples they sum to 0.
 
     The delta method: the variance of the score over test sets is the mean square of these over the examples. For
     accuracy it is (right or wrong) - accuracy.
     """
     kind = SCORES[name]
-    n = counts.sum(axis=1, keepdims=True)
-    hits, support, counted = class_counts(labels, predicted, counts, classes=classes)
     right = (labels == predicted).astype(np.float64)
     if kind.average == "all":
-        return np.asarray(right - hits.sum(axis=1, keepdims=True) / n)
-    under = kind.support_weight * support + kind.predicted_weight * counted
-    per_class = _ratio(kind.hit_weight * hits, under)
-    gain = n * _class_weights(kind, support) / np.maximum(under, 1) * (under > 0)
+        return np.asarray(right - scores_of(name, counts)[:, None])
+    n, under = counts.support.sum(axis=1, keepdims=True), _under(kind, counts)
+    per_class = _ratio(kind.hit_weight * counts.hits, under)
+    gain = n * _class_weights(kind, counts.support) / np.maximum(under, 1) * (under > 0)
     lost = gain * per_class
     moved = kind.hit_weight * right * gain[:, labels]
     moved -= kind.support_weight * lost[:, labels] + kind.predicted_weight * lost[:, predicted]
     if kind.average == "weighted":
-        moved += per_class[:, labels] - (per_class * support).sum(axis=1, keepdims=True) / n
+        moved += per_class[:, labels] - (per_class * counts.support).sum(axis=1, keepdims=True) / n
     return np.asarray(moved)
 
 
-def _class_weights(kind: ScoreKind, support: Floats) -> Floats:
+def _class_weights(kind: ScoreKind, support: Numbers) -> Floats:
     """Weights of the classes in the mean, shape (C, K) or one row for all."""
     classes = support.shape[1]
     if kind.average == "macro":
@@ -139,17 +144,16 @@ def _class_weights(kind: ScoreKind, support: Floats) -> Floats:
     return np.asarray(support / support.sum(axis=1, keepdims=True))
 
 
-def typical_influence(name: str, labels: Classes, predicted: Classes, counts: Numbers, *, classes: int) -> Floats:
+def typical_influence(name: str, counts: ClassCounts) -> Floats:
     """Root mean square over the labels of what one more hit in that class adds, times n; at least 1; shape (C,).
 
     The size of a change that has not been seen yet: it keeps the interval of two equal predictors above zero width.
     """
     kind = SCORES[name]
-    n = counts.sum(axis=1)
+    n = counts.support.sum(axis=1)
     if kind.average == "all":
         return np.ones(len(n))
-    _, support, counted = class_counts(labels, predicted, counts, classes=classes)
-    under = kind.support_weight * support + kind.predicted_weight * counted
-    gain = kind.hit_weight * n[:, None] * _class_weights(kind, support) / np.maximum(under, 1)
+    weights = _class_weights(kind, counts.support)
+    gain = kind.hit_weight * n[:, None] * weights / np.maximum(_under(kind, counts), 1)
     # A class that nothing is in and nothing is taken for has no gain: at least that of accuracy.
-    return np.asarray(np.maximum(1.0, np.sqrt((support * gain**2).sum(axis=1) / n)))
+    return np.asarray(np.maximum(1.0, np.sqrt((counts.support * gain**2).sum(axis=1) / n)))

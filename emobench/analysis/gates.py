@@ -320,8 +320,9 @@ def _tested(
         resolution_upper=wide.upper[known],
     )
     decisive.how[~known] = "the base is 0, so that there is no ratio"
-    undecided = np.flatnonzero((verdict == "inconclusive") & np.isin(decisive.how.astype(str), FROM_EXAMPLES))
-    _say_what_is_needed(decisive, wide, pairs, metric, at, limit, undecided)
+    undecided = [place for place in np.flatnonzero(verdict == "inconclusive") if decisive.how[place] in FROM_EXAMPLES]
+    if undecided:
+        _say_what_is_needed(decisive, wide, pairs, metric, at, limit, np.array(undecided))
     columns = [getattr(decisive, name).tolist() for name in NUMBERS]
     rows = zip(places, verdict.tolist(), decisive.how.tolist(), *columns, strict=True)
     return {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from emobench.analysis.bootstrap import chunks
-from emobench.analysis.class_scores import Floats, Kinds, score
+from emobench.analysis.class_scores import Floats, Kinds, class_counts, scores_of
 
 
 def resampled_scores(name: str, kinds: Kinds, *, classes: int, draws: int, seed: int) -> tuple[Floats, Floats]:
@@ -24,7 +24,7 @@ def resampled_scores(name: str, kinds: Kinds, *, classes: int, draws: int, seed:
     for size in chunks(draws, len(counts)):
         drawn = rng.multinomial(n, counts / n, size=size).astype(np.float64)
         for scores, predicted in zip(found, (kinds.base, kinds.new), strict=True):
-            scores.append(score(name, kinds.labels, predicted, drawn, classes=classes))
+            scores.append(scores_of(name, class_counts(kinds.labels, predicted, drawn, classes=classes)))
     return np.concatenate(found[0]), np.concatenate(found[1])
 
 
@@ -42,7 +42,7 @@ def swapped_differences(name: str, kinds: Kinds, *, classes: int, draws: int, se
         moved = rng.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
         kept = counts - moved
         base, new = (
-            score(name, labels, predicted, np.hstack(parts), classes=classes)
+            scores_of(name, class_counts(labels, predicted, np.hstack(parts), classes=classes))
             for parts in ((kept, moved), (moved, kept))
         )
         found.append(new - base)

@@ -9,6 +9,7 @@ Shapes: C pairs of predictors, K classes, U kinds of examples, S seeds, n exampl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emobench.analysis.bootstrap import DRAWS, TAIL_DRAWS, bootstrap_interval
-from emobench.analysis.class_scores import Kinds, class_counts, influences, score, scores_of_counts, typical_influence
+from emobench.analysis.class_scores import ClassCounts, Kinds, class_counts, influences, scores_of, typical_influence
 from emobench.analysis.quantiles import t_test_p
 from emobench.analysis.resampled_scores import resampled_scores, swapped_differences
 from emobench.analysis.significance import Differences, paired_counts, t_interval
@@ -49,16 +50,14 @@ def score_differences(metric: str, kinds: Kinds, *, classes: int, confidence: fl
     """
     if metric == "accuracy":
         return _accuracies(kinds, confidence)
-    n = kinds.counts.sum(axis=1)
-    sides = (kinds.base, kinds.new)
-    base, new = (
-        scores_of_counts(metric, *class_counts(kinds.labels, side, kinds.counts, classes=classes)) for side in sides
-    )
-    first, second = (influences(metric, kinds.labels, side, kinds.counts, classes=classes) for side in sides)
-    moved = second - first
+    n, sides = kinds.counts.sum(axis=1), (kinds.base, kinds.new)
+    base, new = (class_counts(kinds.labels, side, kinds.counts, classes=classes) for side in sides)
+    moved = influences(metric, kinds.labels, kinds.new, new) - influences(metric, kinds.labels, kinds.base, base)
     variance = (kinds.counts * moved**2).sum(axis=1) / n - ((kinds.counts * moved).sum(axis=1) / n) ** 2
-    error = np.sqrt(np.maximum(0.0, variance) / n + _unseen(metric, kinds, classes) ** 2)
-    return ScoreDifferences(base=base, new=new, change=t_interval(new - base, error, np.inf, confidence=confidence))
+    error = np.hypot(np.sqrt(np.maximum(0.0, variance) / n), _unseen(metric, (base, new)))
+    scores = scores_of(metric, base), scores_of(metric, new)
+    change = t_interval(scores[1] - scores[0], error, np.inf, confidence=confidence)
+    return ScoreDifferences(base=scores[0], new=scores[1], change=change)
 
 
 def _accuracies(kinds: Kinds, confidence: float) -> ScoreDifferences:
@@ -69,12 +68,11 @@ def _accuracies(kinds: Kinds, confidence: float) -> ScoreDifferences:
     return ScoreDifferences(base=of_base / n, new=of_new / n, change=change)
 
 
-def _unseen(metric: str, kinds: Kinds, classes: int) -> Floats:
+def _unseen(metric: str, predictors: Sequence[ClassCounts]) -> Floats:
     """Standard error for changes that the sample happens not to hold: two examples, as Bonett and Price add."""
-    sizes = [
-        typical_influence(metric, kinds.labels, side, kinds.counts, classes=classes) for side in (kinds.base, kinds.new)
-    ]
-    return np.asarray(math.sqrt(2) * np.maximum(*sizes) / (kinds.counts.sum(axis=1) + 2))
+    n = predictors[0].support.sum(axis=1)
+    sizes = [typical_influence(metric, counts) for counts in predictors]
+    return np.asarray(math.sqrt(2) * np.max(sizes, axis=0) / (n + 2))
 
 
 def resampled_difference(
@@ -86,8 +84,11 @@ def resampled_difference(
     difference, and beyond the draws' reach the normal tail.
     """
     options = {"classes": classes, "draws": draws, "seed": seed}
-    point = float(score(metric, kinds.labels, kinds.new, kinds.counts, classes=classes)[0])
-    point -= float(score(metric, kinds.labels, kinds.base, kinds.counts, classes=classes)[0])
+    scores = [
+        scores_of(metric, class_counts(kinds.labels, side, kinds.counts, classes=classes))
+        for side in (kinds.base, kinds.new)
+    ]
+    point = float((scores[1] - scores[0])[0])
     base, new = resampled_scores(metric, kinds, **options)
     lower, upper = bootstrap_interval(new - base, point=point, confidence=confidence)
     found = swapped_differences(metric, kinds, **options)
@@ -106,23 +107,16 @@ def seed_differences(
     Both the seeds and the examples are samples, and all seeds see the same examples: the interval is point +- t * error
     of :func:`seeds_and_examples`.
     """
-    each = np.ones((1, len(labels)), np.int64)
-    first, second = (
-        np.concatenate(
-            [
-                score(metric, labels, row, each, classes=classes)
-                + influences(metric, labels, row, each, classes=classes)
-                for row in side
-            ]
-        )
-        for side in (base, new)
+    each = np.ones((1, len(labels)))
+    predicted = np.concatenate([base, new])
+    counts = [class_counts(labels, row, each, classes=classes) for row in predicted]
+    # Score plus influence of each example: their means are the scores.
+    values = np.concatenate(
+        [scores_of(metric, of) + influences(metric, labels, row, of) for row, of in zip(predicted, counts, strict=True)]
     )
+    first, second = values[: len(base)], values[len(base) :]
     spread = seeds_and_examples(second - first)
-    unseen = max(
-        float(_unseen(metric, Kinds(labels=labels, base=row, new=other, counts=each), classes)[0])
-        for row, other in zip(base, new, strict=True)
-    )
-    error = math.hypot(spread.error, unseen / math.sqrt(len(base)))
+    error = math.hypot(spread.error, float(_unseen(metric, counts)[0]) / math.sqrt(len(base)))
     scores = np.array([[first.mean()], [second.mean()]])
     change = t_interval(scores[1] - scores[0], np.array([error]), spread.df, confidence=confidence)
     return ScoreDifferences(base=scores[0], new=scores[1], change=change)

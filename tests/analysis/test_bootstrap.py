@@ -10,7 +10,7 @@ from scipy import stats
 from sklearn import metrics as reference
 
 from emobench.analysis.bootstrap import bootstrap_interval
-from emobench.analysis.class_scores import SCORES, influences, kinds_of, score, scores_of_counts
+from emobench.analysis.class_scores import SCORES, ClassCounts, class_counts, influences, kinds_of, scores_of
 from emobench.analysis.resampled_scores import resampled_scores, swapped_differences
 
 
@@ -42,7 +42,7 @@ def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
 def test_scores_equal_scikit_learn(name: str, case: tuple[np.ndarray, np.ndarray, int]) -> None:
     """Every score from counts is scikit-learn's over all classes, absent ones included."""
     labels, predicted, classes = case
-    found = score(name, labels, predicted, np.ones((1, len(labels))), classes=classes)
+    found = scores_of(name, class_counts(labels, predicted, np.ones((1, len(labels))), classes=classes))
     assert float(found[0]) == pytest.approx(by_sklearn(name, labels, predicted, classes), abs=1e-12)
 
 
@@ -51,15 +51,16 @@ def test_influence_is_the_effect_of_weighting_an_example(name: str) -> None:
     """The influence of an example is the derivative of scikit-learn's score by its weight, times n; they sum to 0."""
     rng = np.random.default_rng(1)
     labels, predicted = rng.integers(0, 3, 60), rng.integers(0, 3, 60)
-    found = influences(name, labels, predicted, np.ones((1, 60)), classes=3)[0]
+    counts = class_counts(labels, predicted, np.ones((1, 60)), classes=3)
+    found = influences(name, labels, predicted, counts)[0]
     assert found.sum() == pytest.approx(0, abs=1e-9)
     for row in range(0, 60, 7):
         more = np.ones(60)
         more[row] += 1e-5
         hits = np.bincount(labels, weights=more * (labels == predicted), minlength=3)
         support, counted = (np.bincount(values, weights=more, minlength=3) for values in (labels, predicted))
-        before = score(name, labels, predicted, np.ones((1, 60)), classes=3)[0]
-        after = scores_of_counts(name, hits, support, counted)
+        before = scores_of(name, counts)[0]
+        after = scores_of(name, ClassCounts(hits=hits, support=support, predicted=counted))
         assert found[row] / 60 == pytest.approx(float(after - before) / 1e-5, abs=1e-4)
 
 
