@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from emobench.analysis.class_scores import Kinds
+from emobench.analysis.class_scores import Classes, Kinds
+from emobench.analysis.columns import Ints
 
-Ints = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint8]
 
 _KINDS = {
@@ -28,12 +28,12 @@ _KINDS = {
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
 
-def class_bits(labels: npt.NDArray[np.integer[Any]]) -> Bits:
+def class_bits(labels: Classes) -> Bits:
     """Bits, as ``np.packbits`` makes them, of the examples of class 1."""
     return np.packbits(np.asarray(labels) == 1)
 
 
-def binary_kinds(bits: Bits, labels: npt.NDArray[np.integer[Any]], base: Bits, new: Bits) -> Kinds:
+def binary_kinds(bits: Bits, labels: Classes, base: Bits, new: Bits) -> Kinds:
     """Count from packed bits of right predictions, shape (C, ceil(n / 8)), padded with zeros.
 
     Examples that are not of class 1 count as of class 0: who is right of them is counted, whatever the classes are.

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
+from emobench.analysis.columns import Floats
 from emobench.analysis.quantiles import two_sided_z
-
-Floats = npt.NDArray[np.float64]
 
 DRAWS = 2000
 """Draws of a bootstrap where the caller names none."""

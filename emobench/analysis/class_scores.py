@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from emobench.analysis.columns import Floats
+
 Numbers = npt.NDArray[Any]
 Classes = npt.NDArray[np.integer[Any]]
 

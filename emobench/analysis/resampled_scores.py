@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from emobench.analysis.bootstrap import chunks
-from emobench.analysis.class_scores import Floats, Kinds, class_counts, scores_of
+from emobench.analysis.class_scores import Kinds, class_counts, scores_of
+from emobench.analysis.columns import Floats
 
 
 def resampled_scores(name: str, kinds: Kinds, *, classes: int, draws: int, seed: int) -> tuple[Floats, Floats]:

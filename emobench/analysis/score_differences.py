@@ -11,19 +11,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from emobench.analysis.bootstrap import DRAWS, TAIL_DRAWS, bootstrap_interval
-from emobench.analysis.class_scores import ClassCounts, Kinds, class_counts, influences, scores_of, typical_influence
+from emobench.analysis.class_scores import (
+    ClassCounts,
+    Classes,
+    Kinds,
+    class_counts,
+    influences,
+    scores_of,
+    typical_influence,
+)
+from emobench.analysis.columns import Floats
 from emobench.analysis.quantiles import t_test_p
 from emobench.analysis.resampled_scores import resampled_scores, swapped_differences
 from emobench.analysis.significance import Differences, paired_counts, t_interval
-
-Floats = npt.NDArray[np.float64]
-Classes = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

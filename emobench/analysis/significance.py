@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
+from emobench.analysis.columns import Floats
 from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,13 @@ from scipy.stats import binomtest
 
 from emobench.analysis.binary_kinds import binary_kinds, class_bits
 from emobench.analysis.class_scores import SCORES, kinds_of
-from emobench.analysis.estimates import EXACT_HOW, estimate
+from emobench.analysis.estimates import EXACT_HOW, estimate, resampled
 from emobench.analysis.pairs import pair
+from emobench.analysis.score_changes import DELTA, SEEDS
 from emobench.analysis.score_differences import score_differences
 from emobench.analysis.significance import mean_differences
 from emobench.analysis.value_changes import SAVED
-from tests.analysis.column_runs import ColumnRun
+from tests.analysis.column_runs import ColumnRun, Scored
 from tests.analysis.made_rounds import ratio, simulated_rounds
 
 ONE = np.array([0])
@@ -80,6 +81,42 @@ def test_latency_columns_are_ratios_of_raw_rounds(runs: int, spread: float) -> N
         columns = (found.point, found.lower, found.upper, found.base, found.p)
         assert [column[row] for column in columns] == pytest.approx(expected, rel=1e-6)
         assert 1 / (1 + rate.upper[row]) - 1 == pytest.approx(ends[1], rel=1e-6)
+
+
+class Seeded:
+    """Predictions of one case, about three classes, of several seeds."""
+
+    def __init__(self, labels: np.ndarray, predicted: np.ndarray) -> None:
+        self.examples, self.n = np.array(["examples"], object), np.array([len(labels)])
+        self.num_seeds = np.array([len(predicted)])
+        seeds = tuple(range(len(predicted)))
+        self.found = Scored(labels=labels, predicted=predicted, class_names=("a", "b", "c"), seeds=seeds)
+
+    def case(self, row: int) -> Scored:
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("seeds", "how"),
+    [((1, 1), DELTA), ((1, 2), DELTA), ((2, 1), DELTA), ((3, 3), SEEDS), ((2, 3), SEEDS)],
+)
+def test_the_seeds_that_both_have_are_compared(seeds: tuple[int, int], how: str) -> None:
+    """One shared seed is compared as such, several by the two-way analysis; resampling takes one seed a side."""
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 300)
+    runs = []
+    for size, share in zip(seeds, (0.8, 0.72), strict=True):
+        run = ColumnRun(["c"], values={"f1_macro": [share]}, seeds=tuple(range(size)))
+        guesses = np.where(rng.random((size, 300)) < share, labels, rng.integers(0, 3, (size, 300)))
+        run.predictions = Seeded(labels, guesses)  # type: ignore[assignment]
+        runs.append(run)
+    pairs = pair([runs[0]], runs[1])
+    found = estimate(pairs, "f1_macro", ONE)
+    assert found.how[0] == how
+    assert found.lower[0] < found.point[0] < found.upper[0]
+    resampled(found, pairs, "f1_macro", ONE, ONE, confidence=0.95)
+    drawn = "paired bootstrap, randomization test"
+    assert found.how[0] == (drawn if seeds == (1, 1) else how)
 
 
 def test_few_rounds_give_no_interval() -> None:
