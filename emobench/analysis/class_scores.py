@@ -80,15 +80,22 @@ class ClassCounts:
 
 def class_counts(labels: Classes, predicted: Classes, counts: Numbers, *, classes: int) -> ClassCounts:
     """Counts of shape (C, K) from those of kinds, shape (C, U); ``labels`` and ``predicted`` (U,)."""
-    of_label, of_prediction = _one_hot(labels, classes), _one_hot(predicted, classes)
-    hits = counts @ (of_prediction * (predicted == labels)[:, None])
-    return ClassCounts(hits=hits, support=counts @ of_label, predicted=counts @ of_prediction)
+    every = np.ones(len(labels), bool)
+    return ClassCounts(
+        hits=_by_class(counts, labels, labels == predicted, classes),
+        support=_by_class(counts, labels, every, classes),
+        predicted=_by_class(counts, predicted, every, classes),
+    )
 
 
-def _one_hot(values: Classes, classes: int) -> Floats:
+def _by_class(counts: Numbers, values: Classes, counted: npt.NDArray[np.bool_], classes: int) -> Floats:
+    """Sums of the kinds of each class that are counted, shape (C, K)."""
+    if len(counts) == 1:
+        # Of one pair every example may be a kind of its own, and a table of them by the classes would be large.
+        return np.bincount(values, weights=counts[0] * counted, minlength=classes)[None]
     table = np.zeros((len(values), classes), dtype=np.float64)
-    table[np.arange(len(values)), values] = 1.0
-    return table
+    table[np.arange(len(values)), values] = counted
+    return np.asarray(counts @ table)
 
 
 def scores_of(name: str, counts: ClassCounts) -> Floats:

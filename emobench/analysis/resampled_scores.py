@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from emobench.analysis.bootstrap import chunks
-from emobench.analysis.class_scores import Kinds, class_counts, scores_of
+from emobench.analysis.class_scores import ClassCounts, Kinds, class_counts, scores_of
 from emobench.analysis.columns import Floats
 
 
@@ -36,15 +36,22 @@ def swapped_differences(name: str, kinds: Kinds, *, classes: int, draws: int, se
     Bin(c, 1/2) are exchanged.
     """
     rng = np.random.default_rng(seed)
-    counts, labels = kinds.counts[0], np.tile(kinds.labels, 2)
-    predicted = np.concatenate([kinds.base, kinds.new])
+    counts = kinds.counts[0]
+    sides = (kinds.base, kinds.new)
+    whole = [class_counts(kinds.labels, side, kinds.counts, classes=classes) for side in sides]
     found = []
     for size in chunks(draws, len(counts)):
         moved = rng.binomial(counts, 0.5, size=(size, len(counts))).astype(np.float64)
-        kept = counts - moved
-        base, new = (
-            scores_of(name, class_counts(labels, predicted, np.hstack(parts), classes=classes))
-            for parts in ((kept, moved), (moved, kept))
-        )
+        parts = [class_counts(kinds.labels, side, moved, classes=classes) for side in sides]
+        base, new = (scores_of(name, _exchanged(whole[at], parts[at], parts[1 - at])) for at in (0, 1))
         found.append(new - base)
     return np.concatenate(found)
+
+
+def _exchanged(whole: ClassCounts, given: ClassCounts, taken: ClassCounts) -> ClassCounts:
+    """Counts of a side that gave some of its predictions for others of the same examples."""
+    return ClassCounts(
+        hits=whole.hits - given.hits + taken.hits,
+        support=np.broadcast_to(whole.support, given.hits.shape),
+        predicted=whole.predicted - given.predicted + taken.predicted,
+    )
