@@ -92,7 +92,7 @@ def _by_class(counts: Numbers, values: Classes, counted: npt.NDArray[np.bool_], 
     """Sums of the kinds of each class that are counted, shape (C, K)."""
     if len(counts) == 1:
         # Of one pair every example may be a kind of its own, and a table of them by the classes would be large.
-        return np.bincount(values, weights=counts[0] * counted, minlength=classes)[None]
+        return np.asarray(np.bincount(values, weights=counts[0] * counted, minlength=classes)[None], np.float64)
     table = np.zeros((len(values), classes), dtype=np.float64)
     table[np.arange(len(values)), values] = counted
     return np.asarray(counts @ table)
