@@ -39,7 +39,7 @@ INFERENCE = {
 def test_training_is_allowed_as_documented() -> None:
     """The allowed training combinations are the documented ones."""
     every = product(get_args(MethodName), PRECISIONS, get_args(DeviceKind))
-    assert {row for row in every if is_allowed("finetune", *row)} == TRAINING
+    assert {row for row in every if is_allowed(KINDS["finetune"], *row)} == TRAINING
 
 
 def test_inference_is_allowed_as_documented() -> None:
