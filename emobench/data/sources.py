@@ -16,7 +16,7 @@ from pathlib import Path
 from emobench.data.tables import CHUNK_ROWS, Table, read_tables
 from emobench.errors import DataError, NotOnMachineError
 from emobench.files import cache_folder, sha256_of
-from emobench.hub import FETCHED_FILE, matching, read_fetched
+from emobench.hub import fetched_below, matching, read_fetched
 from emobench.specs import DatasetSpec
 
 SMALL_BYTES = 64 << 20
@@ -107,14 +107,10 @@ def find_files(spec: DatasetSpec) -> Mapping[str, Sequence[Path]]:
 
 def fetched_folder(spec: DatasetSpec) -> Path | None:
     """Folder of the newest whole download of the spec's revision, or None."""
-    found: list[tuple[str, Path]] = []
-    for marker in sorted(cache_folder("datasets", spec.id).glob(f"*/{FETCHED_FILE}")):
-        record = read_fetched(marker.parent)
-        if record is None or (record["source"], record["location"]) != (spec.source, spec.location):
-            continue
-        if spec.revision in {*record["revisions"], record["commit"]}:
-            found.append((record["fetched_at"], marker.parent))
-    return max(found)[1] if found else None
+    for folder, record in fetched_below(cache_folder("datasets", spec.id), spec.location):
+        if record["source"] == spec.source and spec.revision in {*record["revisions"], record["commit"]}:
+            return folder
+    return None
 
 
 def _package_files(spec: DatasetSpec) -> dict[str, list[Path]]:
