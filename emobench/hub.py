@@ -1,6 +1,7 @@
 """A Hugging Face hub: files of one commit brought into a folder, whole and with the commit recorded, or a clear error.
 
-Knows nothing of models or data sets; asked for anything only by a fetch.
+Its attempts and its record of a complete download are those of other servers too. Knows nothing of models or data
+sets; asked for anything only by a fetch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from emobench.errors import FetchError
 from emobench.files import sha256_of, write_bytes
@@ -25,8 +26,10 @@ ANSWER_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 1.0
 """Wait before the second attempt; it doubles with each further one."""
 
+Fetched = TypeVar("Fetched")
 
-class _InterruptedError(Exception):
+
+class InterruptedFetchError(Exception):
     """An attempt that may succeed if made again; ``reason`` is the final error where it does not."""
 
     def __init__(self, reason: FetchError) -> None:
@@ -61,10 +64,26 @@ def download_snapshot(
     """
     server = endpoint or os.environ.get("HF_ENDPOINT") or None
     secret = token or os.environ.get("HF_TOKEN") or None
+    return with_retries(
+        lambda: _attempt(repo_id, repo_type, revision, patterns, folder, again, server, secret, progress),
+        retries=retries,
+        progress=progress,
+        pause_seconds=pause_seconds,
+    )
+
+
+def with_retries(
+    attempt: Callable[[], Fetched], *, retries: int, progress: Callable[[str], None], pause_seconds: float
+) -> Fetched:
+    """What ``attempt`` returns, made again after :class:`InterruptedFetchError` up to ``retries`` times.
+
+    Raises:
+        FetchError: the reason of the last attempt.
+    """
     for count in range(retries + 1):
         try:
-            return _attempt(repo_id, repo_type, revision, patterns, folder, again, server, secret, progress)
-        except _InterruptedError as error:
+            return attempt()
+        except InterruptedFetchError as error:
             if count == retries:
                 raise error.reason from error
             pause = pause_seconds * 2**count
@@ -91,6 +110,32 @@ def read_fetched(folder: Path) -> Mapping[str, Any] | None:
         # A marker that cannot be read, or a file it names that is gone: the download counts as not made.
         return None
     return record if whole else None
+
+
+def write_fetched(
+    folder: Path, names: Sequence[str], *, source: str, location: str, revision: str, commit: str
+) -> None:
+    """Write the record of a complete download; revisions that it already names stay."""
+    before = read_fetched(folder)
+    record = {
+        "source": source,
+        "location": location,
+        "revisions": sorted({revision, *(before["revisions"] if before else ())}),
+        "commit": commit,
+        "fetched_at": datetime.now(UTC).isoformat(),
+        "files": {
+            name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names
+        },
+    }
+    write_bytes(folder / FETCHED_FILE, json.dumps(record, indent=2, sort_keys=True).encode())
+
+
+def fetched_below(parent: Path, location: str) -> list[tuple[Path, Mapping[str, Any]]]:
+    """Folders of complete downloads of a location in ``parent``, with their records; the newest is the first."""
+    folders = sorted((marker.parent for marker in parent.glob(f"*/{FETCHED_FILE}")), reverse=True)
+    found = [(folder, record) for folder in folders if (record := read_fetched(folder)) is not None]
+    here = [one for one in found if one[1].get("location") == location]
+    return sorted(here, key=lambda one: str(one[1]["fetched_at"]), reverse=True)
 
 
 def _attempt(
@@ -146,7 +191,7 @@ def _attempt(
         raise _explain(error, repo_id, repo_type, revision, endpoint) from error
     for name in names:
         _verify(folder / name, listed[name], again)
-    _write_record(folder, repo_id, revision, commit, names)
+    write_fetched(folder, names, source="hub", location=repo_id, revision=revision, commit=commit)
     progress(f"stored in {folder}")
     return commit
 
@@ -165,29 +210,13 @@ def _verify(path: Path, listed: Any, again: str) -> None:
     else:
         return
     path.unlink(missing_ok=True)
-    raise _InterruptedError(FetchError(f"{path.name!r} arrived broken", why=wrong, fix=again))
-
-
-def _write_record(folder: Path, repo_id: str, revision: str, commit: str, names: Sequence[str]) -> None:
-    before = read_fetched(folder)
-    revisions = {revision, *(before["revisions"] if before else ())}
-    record = {
-        "source": "hub",
-        "location": repo_id,
-        "revisions": sorted(revisions),
-        "commit": commit,
-        "fetched_at": datetime.now(UTC).isoformat(),
-        "files": {
-            name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names
-        },
-    }
-    write_bytes(folder / FETCHED_FILE, json.dumps(record, indent=2, sort_keys=True).encode())
+    raise InterruptedFetchError(FetchError(f"{path.name!r} arrived broken", why=wrong, fix=again))
 
 
 def _explain(
     error: BaseException, repo_id: str, repo_type: Literal["model", "dataset"], revision: str, endpoint: str | None
 ) -> Exception:
-    """Turn an error of the hub's client into ours; :class:`_InterruptedError` where another attempt may help."""
+    """Turn an error of the hub's client into ours; :class:`InterruptedFetchError` where another attempt may help."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -224,7 +253,7 @@ def _explain(
         )
     if status is not None and status < 500 and status != 429:
         return FetchError(f"{server} refused {repo_id!r}", why=f"it answered {status}", fix=f"look at {page}")
-    return _InterruptedError(
+    return InterruptedFetchError(
         FetchError(
             f"{repo_id!r} could not be fetched from {server}",
             why=f"it answered {status}" if status else f"no connection ({type(cause).__name__}: {cause})",

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from emobench.data.file_rows import JSON_SUFFIXES, TABLE_SUFFIXES, TEXT_SUFFIXES, kind_of, peek, suffix_of
 from emobench.data.hub_files import fetched_files, is_hub_name
+from emobench.data.row_words import missing_column
 from emobench.data.sources import find_files
-from emobench.data.tables import missing_column
 from emobench.data.text_columns import guess_label, guess_text
 from emobench.errors import DataError, NotOnMachineError, SpecError, nearest
 from emobench.specs import DatasetSpec

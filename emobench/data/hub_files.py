@@ -10,7 +10,7 @@ from pathlib import Path
 
 from emobench.data.file_rows import kind_of
 from emobench.files import cache_folder
-from emobench.hub import FETCHED_FILE, FIRST_PAUSE_SECONDS, download_snapshot, read_fetched
+from emobench.hub import FIRST_PAUSE_SECONDS, download_snapshot, fetched_below
 
 KINDS = (("Parquet",), ("JSON Lines",), ("CSV", "TSV"), ("JSON",), ("text",))
 """Kinds of files from the first one wanted: a repository often has the same rows in several."""
@@ -62,13 +62,10 @@ def fetch_files(
 
 def fetched_files(repo_id: str) -> tuple[Path, tuple[Path, ...]] | None:
     """Folder and files of the newest whole download, in the order of their names; None where there is none."""
-    found: list[tuple[str, Path, tuple[Path, ...]]] = []
-    for marker in sorted(_folder(repo_id).glob(f"*/{FETCHED_FILE}")):
-        record = read_fetched(marker.parent)
-        if record is not None and (record["source"], record["location"]) == ("hub", repo_id):
-            files = tuple(marker.parent / name for name in data_files(record["files"]))
-            found.append((record["fetched_at"], marker.parent, files))
-    return max(found)[1:] if found else None
+    for folder, record in fetched_below(_folder(repo_id), repo_id):
+        if record["source"] == "hub":
+            return folder, tuple(folder / name for name in data_files(record["files"]))
+    return None
 
 
 def _folder(repo_id: str) -> Path:

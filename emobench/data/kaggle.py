@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import base64
 import http.client
-import json
 import os
 import shutil
 import tempfile
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from emobench.errors import FetchError, NotOnMachineError
 from emobench.files import cache_folder, sha256_of, write_bytes
-from emobench.hub import FETCHED_FILE, matching
+from emobench.hub import InterruptedFetchError, matching, with_retries, write_fetched
 from emobench.specs import DatasetSpec
 
 SERVER = "https://www.kaggle.com"
 TIMEOUT_SECONDS = 60.0
 """Longest wait for the server's next bytes."""
-
-
-class _InterruptedError(Exception):
-    """An attempt that may succeed if made again; ``reason`` is the final error where it does not."""
-
-    def __init__(self, reason: FetchError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 def fetch_archive(
@@ -59,20 +48,14 @@ def fetch_archive(
             f"{server!r} is no web address", why="Kaggle is reached over https", fix="correct KAGGLE_ENDPOINT"
         )
 
-    for count in range(retries + 1):
-        try:
-            with tempfile.TemporaryDirectory() as temporary:
-                archive = Path(temporary, "archive.zip")
-                progress(f"{spec.id}: downloading {address}")
-                _download(spec, address, archive)
-                return _unpack(spec, archive, address, progress)
-        except _InterruptedError as error:
-            if count == retries:
-                raise error.reason from error
-            pause = pause_seconds * 2**count
-            progress(f"attempt {count + 1} of {retries + 1} failed ({error.reason.why}); trying again in {pause:g} s")
-            time.sleep(pause)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+    def attempt() -> Path:
+        with tempfile.TemporaryDirectory() as temporary:
+            archive = Path(temporary, "archive.zip")
+            progress(f"{spec.id}: downloading {address}")
+            _download(spec, address, archive)
+            return _unpack(spec, archive, address, progress)
+
+    return with_retries(attempt, retries=retries, progress=progress, pause_seconds=pause_seconds)
 
 
 def _download(spec: DatasetSpec, address: str, path: Path) -> None:
@@ -116,8 +99,8 @@ def _explain(spec: DatasetSpec, address: str, status: int) -> Exception:
     return FetchError(f"Kaggle refused {spec.location!r}", why=f"{address} answered {status}", fix="look at its page")
 
 
-def _interrupted(spec: DatasetSpec, address: str, why: str) -> _InterruptedError:
-    return _InterruptedError(
+def _interrupted(spec: DatasetSpec, address: str, why: str) -> InterruptedFetchError:
+    return InterruptedFetchError(
         FetchError(
             f"{spec.location!r} could not be fetched from {address}",
             why=why,
@@ -136,7 +119,9 @@ def _unpack(spec: DatasetSpec, archive: Path, origin: str, progress: Callable[[s
         write_bytes(folder / archive.name, archive.read_bytes())
     else:
         names = _unpack_members(spec, archive, origin, folder)
-    _write_record(folder, spec, f"sha256:{checksum}", names)
+    # A file given by hand counts as the revision the row names.
+    commit = f"sha256:{checksum}"
+    write_fetched(folder, names, source=spec.source, location=spec.location, revision=spec.revision, commit=commit)
     progress(f"{spec.id}: stored in {folder}")
     return folder
 
@@ -163,20 +148,3 @@ def _wanted(spec: DatasetSpec, names: Sequence[str]) -> list[str]:
                 fix="correct `files` in the data set's row",
             )
     return matching(list(spec.files.values()), names)
-
-
-def _write_record(folder: Path, spec: DatasetSpec, commit: str, names: Sequence[str]) -> None:
-    """Write what the hub's downloads write too; a file given by hand counts as the revision the row names."""
-    path = folder / FETCHED_FILE
-    before = json.loads(path.read_bytes())["revisions"] if path.exists() else []
-    record = {
-        "source": spec.source,
-        "location": spec.location,
-        "revisions": sorted({spec.revision, *before}),
-        "commit": commit,
-        "fetched_at": datetime.now(UTC).isoformat(),
-        "files": {
-            name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in names
-        },
-    }
-    write_bytes(path, json.dumps(record, indent=2, sort_keys=True).encode())

@@ -7,22 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emobench.data.chunks import PARQUET_BUFFER_BYTES
-from emobench.data.row_words import MAX_ROW_BYTES, Fault, Position, too_long
-from emobench.data.tables import missing_column
+from emobench.data.row_words import MAX_ROW_BYTES, Fault, Position, missing_column, too_long
 from emobench.errors import DataError
 
 BATCH_ROWS = 512
 _BATCH_BYTES = 4 << 20
+_BUFFER_BYTES = 1 << 20
+"""Read at once from a column; without it pyarrow reads a whole row group, often the whole file."""
 
 
 def peek(path: Path, rows: int) -> dict[str, list[object]]:
     """Names and first values of all columns; errors as :func:`rows_of`."""
-    import pyarrow.parquet as pq
-
-    names: list[str] = []
     found: dict[str, list[object]] = {}
-    with _reading(path), pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
+    with opened(path, ()) as file:
         names = list(dict.fromkeys(file.schema_arrow.names))
         found = {name: [] for name in names}
         for batch in file.iter_batches(batch_size=rows, columns=names, use_threads=False):
@@ -39,14 +36,8 @@ def rows_of(
     Raises:
         DataError: not a whole Parquet file, a missing column, or no rows.
     """
-    import pyarrow.parquet as pq
-
     before = 0
-    with _reading(path), pq.ParquetFile(path, buffer_size=PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
-        known = file.schema_arrow.names
-        for column in columns:
-            if column not in known:
-                raise missing_column(path, column, known)
+    with opened(path, columns) as file:
         wanted = sorted(set(columns))
         row_bytes = path.stat().st_size / max(1, file.metadata.num_rows)
         for group in range(file.num_row_groups):
@@ -70,12 +61,22 @@ def rows_of(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises into the error of the file."""
+def opened(path: Path, columns: Sequence[str]) -> Iterator[Any]:
+    """A Parquet file to be read in batches; what pyarrow raises meanwhile becomes an error of the file.
+
+    Raises:
+        DataError: not a whole Parquet file, or a missing column.
+    """
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
     try:
-        yield
+        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            known = file.schema_arrow.names
+            for column in columns:
+                if column not in known:
+                    raise missing_column(path, column, known)
+            yield file
     except (pa.ArrowException, OSError, UnicodeError, OverflowError) as error:
         raise DataError(
             f"{path.name} is not a whole Parquet file",

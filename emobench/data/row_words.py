@@ -1,12 +1,14 @@
-"""Words the readers of rows share: the longest row, how a fault is reported, the place in a file, and bytes as text."""
+"""Words the readers of rows share: the longest row, how a fault is reported, the place in a file, bytes as text, and
+the error of a missing column."""
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import BinaryIO
 
-from emobench.errors import DataError
+from emobench.errors import DataError, nearest
 
 MAX_ROW_BYTES = 16 << 20
 """A longer row is a fault; what is in memory at once is bounded by it."""
@@ -36,6 +38,20 @@ class Position:
 def too_long(limit: int, *, what: str = "the row") -> str:
     """Why a row that is longer than ``limit`` bytes was passed over."""
     return f"{what} is longer than {limit >> 20} MiB, which is the most that is held in memory"
+
+
+def missing_column(path: Path, column: str, known: Iterable[str], *, separator: str = "") -> DataError:
+    """Build the error for a column that a file does not have; names the nearest one it has."""
+    names = list(known)
+    guess = nearest(column, names)
+    why = f"its columns are {', '.join(map(repr, names))}"
+    if separator and len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        why = f"its header {names[0]!r} is not separated by {separator!r}"
+    return DataError(
+        f"{path.name} has no column {column!r}",
+        why=why,
+        fix=f"name it in the data set's row: did you mean {guess!r}?" if guess else "name one of these in the row",
+    )
 
 
 def decoded(data: bytes, encoding: str, *, first: bool = False) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from emobench.data.tables import Table, read_table
+from emobench.data.tables import CHUNK_ROWS, Table, read_tables
 from emobench.errors import DataError, NotOnMachineError
 from emobench.files import cache_folder, sha256_of
-from emobench.hub import FETCHED_FILE, matching, read_fetched
+from emobench.hub import fetched_below, matching, read_fetched
 from emobench.specs import DatasetSpec
 
 SMALL_BYTES = 64 << 20
@@ -107,14 +107,10 @@ def find_files(spec: DatasetSpec) -> Mapping[str, Sequence[Path]]:
 
 def fetched_folder(spec: DatasetSpec) -> Path | None:
     """Folder of the newest whole download of the spec's revision, or None."""
-    found: list[tuple[str, Path]] = []
-    for marker in sorted(cache_folder("datasets", spec.id).glob(f"*/{FETCHED_FILE}")):
-        record = read_fetched(marker.parent)
-        if record is None or (record["source"], record["location"]) != (spec.source, spec.location):
-            continue
-        if spec.revision in {*record["revisions"], record["commit"]}:
-            found.append((record["fetched_at"], marker.parent))
-    return max(found)[1] if found else None
+    for folder, record in fetched_below(cache_folder("datasets", spec.id), spec.location):
+        if record["source"] == spec.source and spec.revision in {*record["revisions"], record["commit"]}:
+            return folder
+    return None
 
 
 def _package_files(spec: DatasetSpec) -> dict[str, list[Path]]:
@@ -177,23 +173,31 @@ def _fetched_files(spec: DatasetSpec) -> dict[str, list[Path]]:
 
 
 def _read_split(paths: Sequence[Path], spec: DatasetSpec) -> RawRows:
-    texts: list[str | None] = []
-    labels: list[str] = []
-    row_numbers: list[int] = []
-    rows_before = 0
-    for path in paths:
-        table = read_table(path, wanted_columns(spec), encoding=spec.encoding)
-        part = rows_of_table(table, path, spec, rows_before=rows_before)
-        texts += part.texts
-        labels += part.labels
-        row_numbers += part.row_numbers
-        rows_before += table.row_numbers[-1]
-    raw = RawRows(texts=texts, labels=labels, row_numbers=row_numbers, origin=origin_of(paths))
+    raw = RawRows(texts=[], labels=[], row_numbers=[], origin=origin_of(paths))
+    for part in read_parts(paths, spec):
+        raw.texts.extend(part.texts)
+        raw.labels.extend(part.labels)
+        raw.row_numbers.extend(part.row_numbers)
     check_rows(raw, spec)
     return raw
 
 
-def wanted_columns(spec: DatasetSpec) -> list[str]:
+def read_parts(paths: Sequence[Path], spec: DatasetSpec, *, rows: int = CHUNK_ROWS) -> Iterator[RawRows]:
+    """The data set's rows in a split's files, from at most ``rows`` rows of a file at a time; a part may have none.
+
+    Raises:
+        DataError: as :func:`read_rows`, when the row at fault is reached.
+    """
+    before = 0
+    for path in paths:
+        last = 0
+        for table in read_tables(path, _wanted_columns(spec), encoding=spec.encoding, rows=rows):
+            yield _rows_of_table(table, path, spec, rows_before=before)
+            last = table.row_numbers[-1]
+        before += last
+
+
+def _wanted_columns(spec: DatasetSpec) -> list[str]:
     """Columns of a file that a data set needs."""
     return [spec.text, spec.label, *spec.where]
 
@@ -204,7 +208,7 @@ def origin_of(paths: Sequence[Path]) -> str:
     return f"{paths[0].name}{more}"
 
 
-def rows_of_table(table: Table, path: Path, spec: DatasetSpec, *, rows_before: int = 0) -> RawRows:
+def _rows_of_table(table: Table, path: Path, spec: DatasetSpec, *, rows_before: int) -> RawRows:
     """The data set's rows among those of a table, which may be a part of the file; there may be none.
 
     Raises:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from emobench.data.chunks import CHUNK_ROWS, read_chunks
 from emobench.data.clean import Usable, too_many_empty, usable_rows
 from emobench.data.encode import Encoded, encode
 from emobench.data.material import random_material
-from emobench.data.sources import RawRows, check_rows, find_files, origin_of, rows_of_table, wanted_columns
+from emobench.data.sources import RawRows, check_rows, find_files, origin_of, read_parts
 from emobench.data.split import Examples
+from emobench.data.tables import CHUNK_ROWS
 from emobench.specs import DatasetSpec, ModelSpec, Profile
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class RowStream:
         """Texts, labels and positions chunk by chunk."""
         filled, number_of_empty, seen = 0, 0, False
         empty_rows: list[int] = []
-        for raw in self._raw(files):
+        for raw in read_parts(files, self.spec, rows=self.chunk_rows):
             if raw.texts and not seen:
                 check_rows(raw, self.spec)
                 seen = True
@@ -148,17 +148,6 @@ class RowStream:
             check_rows(RawRows(texts=[], labels=[], row_numbers=[], origin=origin_of(files)), self.spec)
         if number_of_empty > filled:
             raise too_many_empty(origin_of(files), empty_rows[0], number_of_empty, filled, self.spec)
-
-    def _raw(self, files: Sequence[Path]) -> Iterator[RawRows]:
-        before = 0
-        for path in files:
-            last = 0
-            for table in read_chunks(
-                path, wanted_columns(self.spec), encoding=self.spec.encoding, rows=self.chunk_rows
-            ):
-                yield rows_of_table(table, path, self.spec, rows_before=before)
-                last = table.row_numbers[-1]
-            before += last
 
     def _not_left_out(self, raw: RawRows, usable: Usable) -> tuple[list[str], list[int], list[int]]:
         # Both lists of row numbers rise, and the usable rows are among the raw ones.

@@ -1,17 +1,36 @@
-"""Tables: one CSV, TSV, JSON Lines or Parquet file read into columns. Knows nothing of texts, labels or splits."""
+"""Tables: one CSV, TSV, JSON Lines or Parquet file read into columns, a few thousand rows at a time.
+
+The first faulty row ends it with an error; ``file_rows`` passes faulty rows over. Knows nothing of texts, labels or
+splits.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from emobench.errors import DataError, nearest
-from emobench.files import cache_folder
+from emobench.data.csv_rows import Lines, records
+from emobench.data.parquet_rows import opened
+from emobench.data.row_words import missing_column
+from emobench.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 """Kinds of file that can be read."""
+CHUNK_ROWS = 4096
+"""Rows of a file in memory at once."""
+
+_MARKS = {
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+}
+
+Row = tuple[int, Sequence[object]]
+"""A row's number and its cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +42,16 @@ class Table:
     """CSV and Parquet: data rows counted from 1, header and blank lines not counted. JSON Lines: the line's number."""
 
 
-def read_table(path: Path, columns: Sequence[str], *, encoding: str = "utf-8") -> Table:
-    """Read the named columns of a file whose suffix is one of :data:`SUFFIXES`; values are as the file has them.
+def read_tables(
+    path: Path, columns: Sequence[str], *, encoding: str = "utf-8", rows: int = CHUNK_ROWS
+) -> Iterator[Table]:
+    """Yield the named columns of a file, whose suffix is one of :data:`SUFFIXES`, in tables of at most ``rows`` rows.
+
+    Values are as the file has them. JSON Lines are UTF-8 whatever ``encoding`` says.
 
     Raises:
-        DataError: unknown suffix, empty file, a missing column, or bytes that are not what the suffix or encoding says.
+        DataError: unknown suffix, empty file, a missing column, or bytes that are not what the suffix or encoding says,
+            when the row at fault is reached. Which row the encoding fails in is found by reading the file as a whole.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -38,34 +62,61 @@ def read_table(path: Path, columns: Sequence[str], *, encoding: str = "utf-8") -
         )
     if path.stat().st_size == 0:
         raise _empty(path)
-    if suffix == ".parquet":
-        return _read_parquet(path, columns)
-    text = _decode(path, "utf-8" if suffix in {".jsonl", ".ndjson"} else encoding)
     if suffix in {".jsonl", ".ndjson"}:
-        return _read_json_lines(path, text, columns)
-    return _read_csv(path, text, columns, separator="\t" if suffix == ".tsv" else ",")
+        encoding = "utf-8"
+        tables = _tables(_json_rows(path, columns), columns, rows)
+    elif suffix != ".parquet":
+        tables = _tables(_csv_rows(path, columns, encoding, "\t" if suffix == ".tsv" else ","), columns, rows)
+    else:
+        tables = _parquet_tables(path, columns, rows)
+    nothing = True
+    try:
+        for table in tables:
+            nothing = False
+            yield table
+    except (DataError, UnicodeError, LookupError):
+        # Told first: in another encoding nothing else is as it seems.
+        if suffix != ".parquet":
+            _check_encoding(path, encoding)
+        raise
+    if nothing:
+        raise _empty(path)
 
 
-def missing_column(path: Path, column: str, known: Iterable[str], *, why: str = "") -> DataError:
-    """Build the error for a column that a file does not have; names the nearest one it has."""
-    names = list(known)
-    guess = nearest(column, names)
-    return DataError(
-        f"{path.name} has no column {column!r}",
-        why=why or f"its columns are {', '.join(map(repr, names))}",
-        fix=f"name it in the data set's row: did you mean {guess!r}?" if guess else "name one of these in the row",
-    )
+def _tables(found: Iterator[Row], columns: Sequence[str], rows: int) -> Iterator[Table]:
+    # No row outlives its turn: thousands of small lists at once make the garbage collector the slowest part.
+    while True:
+        values: list[list[object]] = [[] for _ in columns]
+        numbers: list[int] = []
+        for number, cells in islice(found, rows):
+            numbers.append(number)
+            for column, cell in zip(values, cells, strict=True):
+                column.append(cell)
+        if not numbers:
+            return
+        yield Table(columns=dict(zip(columns, values, strict=True)), row_numbers=numbers)
 
 
 def _empty(path: Path) -> DataError:
     return DataError(f"{path.name} is empty", why="it has no data rows", fix="fill it, or name another file")
 
 
-def _decode(path: Path, encoding: str) -> str:
-    """Decode a whole file; a byte order mark is dropped."""
+def _codec(path: Path, encoding: str) -> str:
+    """The codec that drops a byte order mark, where there is one; UTF-16 without one cannot be read in parts else."""
+    if encoding.lower().replace("_", "-") in {"utf-8", "utf8"}:
+        return "utf-8-sig"
+    with path.open("rb") as stream:
+        beginning = stream.read(4)
+    if (name := codecs.lookup(encoding).name) in _MARKS and not beginning.startswith(_MARKS[name]):
+        return f"{name}-{'le' if sys.byteorder == 'little' else 'be'}"
+    return encoding
+
+
+def _check_encoding(path: Path, encoding: str) -> None:
+    """Refuse a file that is not text of an encoding; names line and row."""
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8-sig" if encoding.lower().replace("_", "-") in {"utf-8", "utf8"} else encoding)
+        data.decode(_codec(path, encoding))
     except LookupError as error:
         raise DataError(
             f"{path.name}: no encoding is called {encoding!r}",
@@ -79,7 +130,6 @@ def _decode(path: Path, encoding: str) -> str:
             why=f"byte 0x{data[error.start]:02x} at position {error.start}: {error.reason}",
             fix="set the row's encoding to the file's (often \"cp1252\"), or save the file as UTF-8",
         ) from error
-    return text
 
 
 def _data_row(path: Path, before: str) -> str:
@@ -92,127 +142,105 @@ def _data_row(path: Path, before: str) -> str:
     return f" (row {complete})" if complete else " (the header)"
 
 
-def _read_csv(path: Path, text: str, columns: Sequence[str], *, separator: str) -> Table:
-    import io
-
-    import pandas as pd
-
-    try:
-        # Without na_filter=False the reviews "NA", "null" and "None" would become missing values.
-        frame = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, na_filter=False)
-    except pd.errors.EmptyDataError as error:
-        raise _empty(path) from error
-    except pd.errors.ParserError as error:
-        raise DataError(
-            f"{path.name} is not a well-formed table",
-            why=str(error).strip().removeprefix("Error tokenizing data. C error: "),
-            fix="quote texts that hold separators, quotes or line breaks",
-        ) from error
-    names = [str(name) for name in frame.columns]
-    for column in columns:
-        if column not in names:
-            hint = ""
-            if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-                hint = f"its header {names[0]!r} is not separated by {separator!r}"
-            raise missing_column(path, column, names, why=hint)
-    if frame.empty:
-        raise _empty(path)
-    if not isinstance(frame.index, pd.RangeIndex):
-        # pandas takes surplus leading fields for an index and would shift every column by one.
-        raise DataError(
-            f"{path.name} is not a well-formed table",
-            why=f"its rows have more fields than the {len(names)} of its header",
-            fix="quote texts that hold separators, or name all columns in the header",
-        )
-    return Table(
-        columns={column: frame[column].tolist() for column in columns},
-        row_numbers=list(range(1, len(frame) + 1)),
-    )
-
-
-def _read_json_lines(path: Path, text: str, columns: Sequence[str]) -> Table:
-    values: dict[str, list[object]] = {column: [] for column in columns}
-    row_numbers: list[int] = []
-    # Not splitlines(): it also breaks at U+2028 and others, which JSON allows inside a string.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            item = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{path.name}, line {number}: not JSON",
-                why=str(error),
-                fix="write one JSON object a line",
-            ) from error
-        if not isinstance(item, dict):
-            raise DataError(
-                f"{path.name}, line {number}: not an object",
-                why=f"it is a {type(item).__name__}",
-                fix=f"write one JSON object a line, with {' and '.join(map(repr, columns))}",
-            )
+def _csv_rows(path: Path, columns: Sequence[str], encoding: str, separator: str) -> Iterator[Row]:
+    """Rows of a table; a row with too few fields is filled up with empty ones."""
+    with path.open(encoding=_codec(path, encoding), newline="") as text:
+        rows = _csv_lines(path, Lines(path, text), separator)
+        _, first = next(rows, (0, []))
+        names = _names(first)
+        if not names:
+            return
         for column in columns:
-            if column not in item:
-                missing = missing_column(path, column, item)
+            if column not in names:
+                raise missing_column(path, column, names, separator=separator)
+        places = [names.index(column) for column in columns]
+        for number, (line, fields) in enumerate(rows, start=1):
+            if len(fields) > len(names):
+                raise _too_many_fields(path, len(fields), len(names), line, first=number == 1)
+            yield number, [fields[place] if place < len(fields) else "" for place in places]
+
+
+def _csv_lines(path: Path, lines: Lines, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and fields of each line that holds more than spaces and tabs; what quotation marks enclose is one line."""
+    for line, fields in enumerate(records(lines, separator), start=1):
+        if lines.ended:
+            raise _malformed(path, f"EOF inside string starting at row {line - 1}")
+        if fields and (len(fields) > 1 or not fields[0] or fields[0].strip(" \t")):
+            yield line, fields
+
+
+def _names(fields: Sequence[str]) -> list[str]:
+    """Column names of a header as pandas has them: a nameless column by its place, a repeated one with a number."""
+    names: list[str] = []
+    for place, field in enumerate(fields):
+        first = name = field or f"Unnamed: {place}"
+        count = 0
+        while name in names:
+            count += 1
+            name = f"{first}.{count}"
+        names.append(name)
+    return names
+
+
+def _too_many_fields(path: Path, fields: int, names: int, line: int, *, first: bool) -> DataError:
+    if first:
+        why = f"its rows have more fields than the {names} of its header"
+        return _malformed(path, why, fix="quote texts that hold separators, or name all columns in the header")
+    return _malformed(path, f"Expected {names} fields in line {line}, saw {fields}")
+
+
+def _malformed(path: Path, why: str, fix: str = "quote texts that hold separators, quotes or line breaks") -> DataError:
+    return DataError(f"{path.name} is not a well-formed table", why=why, fix=fix)
+
+
+def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n")
+            if not text.strip():
+                continue
+            try:
+                item = json.loads(text)
+            except json.JSONDecodeError as error:
                 raise DataError(
-                    f"{path.name}, line {number}: no key {column!r}",
-                    why=missing.why.replace("columns", "keys"),
-                    fix=missing.fix,
+                    f"{path.name}, line {number}: not JSON",
+                    why=str(error),
+                    fix="write one JSON object a line",
+                ) from error
+            if not isinstance(item, dict):
+                raise DataError(
+                    f"{path.name}, line {number}: not an object",
+                    why=f"it is a {type(item).__name__}",
+                    fix=f"write one JSON object a line, with {' and '.join(map(repr, columns))}",
                 )
-            values[column].append(item[column])
-        row_numbers.append(number)
-    if not row_numbers:
-        raise _empty(path)
-    return Table(columns=values, row_numbers=row_numbers)
+            for column in columns:
+                if column not in item:
+                    missing = missing_column(path, column, item)
+                    raise DataError(
+                        f"{path.name}, line {number}: no key {column!r}",
+                        why=missing.why.replace("columns", "keys"),
+                        fix=missing.fix,
+                    )
+            yield number, [item[column] for column in columns]
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Table:
-    """Read through ``datasets``, whose Arrow copy in the cache folder is memory-mapped the next time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names, rows = list(file.schema_arrow.names), file.metadata.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _broken_parquet(path, str(error)) from error
-    for column in columns:
-        if column not in names:
-            raise missing_column(path, column, names)
-    if rows == 0:
-        raise _empty(path)
-    return Table(columns=_parquet_columns(path, columns), row_numbers=list(range(1, rows + 1)))
-
-
-def _parquet_columns(path: Path, columns: Sequence[str]) -> dict[str, list[object]]:
+def _parquet_tables(path: Path, columns: Sequence[str], rows: int) -> Iterator[Table]:
+    """Streamed by ``datasets``; nothing is copied into a cache."""
     import datasets
-    import pyarrow as pa
-    from datasets.exceptions import DatasetGenerationError
 
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        data = datasets.load_dataset(
-            "parquet",
-            data_files=[str(path.resolve())],
-            split="train",
-            columns=sorted(set(columns)),
-            cache_dir=str(cache_folder("arrow")),
-        )
-        table: pa.Table = data.with_format("arrow")[:]
-        return {column: table.column(column).to_pylist() for column in columns}
-    except (DatasetGenerationError, pa.ArrowInvalid) as error:
-        raise _broken_parquet(path, str(error.__cause__ or error)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path.name}: a text column holds text that is not UTF-8",
-            why=str(error),
-            fix="write the file again from decoded strings",
-        ) from error
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _broken_parquet(path: Path, why: str) -> DataError:
-    return DataError(f"{path.name} is not a whole Parquet file", why=why, fix="write or fetch the file again")
+    with opened(path, columns):  # which says what is wrong with the file
+        pass
+    file, names = str(path.resolve()), sorted(set(columns))
+    data = datasets.load_dataset("parquet", data_files=[file], split="train", columns=names, streaming=True)
+    before = 0
+    for batch in data.with_format("arrow").iter(batch_size=rows):
+        try:
+            values = {name: batch.column(name).to_pylist() for name in columns}
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path.name}: a text column holds text that is not UTF-8",
+                why=str(error),
+                fix="write the file again from decoded strings",
+            ) from error
+        yield Table(columns=values, row_numbers=list(range(before + 1, before + batch.num_rows + 1)))
+        before += batch.num_rows

@@ -16,7 +16,7 @@ from typing import Literal
 
 from emobench.errors import BrokenFileError, NotOnMachineError
 from emobench.files import cache_folder, sha256_of
-from emobench.hub import FETCHED_FILE, read_fetched
+from emobench.hub import fetched_below
 from emobench.specs import ModelSpec
 
 WEIGHTS_FILE = "model.safetensors"
@@ -175,15 +175,11 @@ def _packaged(spec: ModelSpec, folder: Path, progress: Callable[[str], None] | N
 
 def _fetched(spec: ModelSpec) -> Located | None:
     """The newest complete download of the row's revision."""
-    found: list[tuple[str, Located]] = []
-    for marker in cache_folder("models", spec.id).glob(f"*/{FETCHED_FILE}"):
-        record = read_fetched(marker.parent)
-        if record is None or record.get("location") != spec.hub_id or not is_complete(marker.parent):
-            continue
+    for folder, record in fetched_below(cache_folder("models", spec.id), spec.hub_id):
         commit = str(record["commit"])
-        if spec.revision in {commit, *record["revisions"]}:
-            found.append((record["fetched_at"], Located(path=marker.parent, revision=commit, source="cache")))
-    return max(found, key=lambda item: item[0])[1] if found else None
+        if spec.revision in {commit, *record["revisions"]} and is_complete(folder):
+            return Located(path=folder, revision=commit, source="cache")
+    return None
 
 
 def _hub_cache(spec: ModelSpec) -> Located | None:

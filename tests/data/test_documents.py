@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from pyarrow import csv as arrow_csv
 
 from emobench.catalogue.datasets import DATASETS
 from emobench.data.document_sources import find_source
 from emobench.data.documents import Document, Documents, open_documents
-from emobench.data.file_rows import kind_of
+from emobench.data.file_rows import kind_of, rows_of
 from emobench.errors import DataError, EmoBenchError, NotOnMachineError, SpecError
 from emobench.specs import DatasetSpec
 
@@ -148,7 +149,7 @@ def test_a_row_longer_than_the_limit_is_reported(tmp_path: Path, monkeypatch: py
     from emobench.data import csv_rows, json_rows
 
     monkeypatch.setattr(json_rows, "MAX_ROW_BYTES", 1 << 20)
-    monkeypatch.setattr(csv_rows, "BLOCK_BYTES", 1 << 20)
+    monkeypatch.setattr(csv_rows, "LONGEST_ROW", 1 << 20)
     giant = "x" * (5 << 20)
     lines = tmp_path / "rows.jsonl"
     lines.write_text(f'{{"text": "one"}}\n{{"text": "{giant}"}}\n{{"text": "two"}}\n')
@@ -488,25 +489,57 @@ def test_a_line_of_300_megabytes_is_not_held(
     assert int(growth) < 120
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+BUFFER_BYTES = 8192
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.sampled_from(['"', "\n", ",", "a", "é", "\r\n"]), max_size=12).map("".join), min_size=3),
-    st.integers(4, 60),
+    st.integers(0, 80),
 )
 def test_a_table_is_the_same_however_it_is_cut_into_blocks(tmp_path: Path, texts: list[str], size: int) -> None:
-    """Rows, numbers and faults do not depend on where blocks end, be it inside quotation marks."""
-    from emobench.data import csv_rows
-
-    path = write(tmp_path, "csv", [(text, "x") for text in texts])
+    """Rows, numbers and faults do not depend on where what is read at once ends, be it inside quotation marks."""
+    path = write(tmp_path, "csv", [("x" * (BUFFER_BYTES - size), "x"), *((text, "x") for text in texts)])
     path.write_bytes(path.read_bytes() + b"one,two,three\nlast,x\n")
-    whole, documents = read(path, text=["text"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_rows, "READ_BYTES", size)
-        cut, again = read(path, text=["text"])
-    assert cut == whole
-    assert [document.text for document in whole] == [*texts, "last"]
-    assert again.faults.shown == documents.faults.shown
-    assert documents.faults.shown[0][0] == f"rows.csv:{len(texts) + 1}"
+    found, documents = read(path, text=["text"])
+    assert [document.text for document in found[1:]] == [*texts, "last"]
+    assert [document.place for document in found][-1] == f"rows.csv:{len(texts) + 3}"
+    assert documents.faults.shown == [(f"rows.csv:{len(texts) + 2}", "3 fields where the header has 2")]
+
+
+PIECES = ['"', '""', ",", "\n", "\r", "\r\n", "\n\n", " ", "a", "é", ",1\n", '"x, ""y""\nz",0\r\n', "\n,\n"]
+
+
+def arrow_reads(path: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Rows of two fields as Arrow reads them, and what it complains of the others."""
+    faults: list[str] = []
+
+    def refuse(row: Any) -> str:
+        faults.append(f"{row.actual_columns} fields where the header has {row.expected_columns}")
+        return "skip"
+
+    table = arrow_csv.read_csv(
+        path,
+        read_options=arrow_csv.ReadOptions(use_threads=False, column_names=["text", "label"], skip_rows_after_names=1),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=refuse),
+        convert_options=arrow_csv.ConvertOptions(column_types={"text": pa.string(), "label": pa.string()}),
+    )
+    return list(zip(table.column("text").to_pylist(), table.column("label").to_pylist(), strict=True)), faults
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(PIECES), max_size=25).map("".join), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_any_table_is_what_arrow_reads(tmp_path: Path, body: str, line_break: str, mark: bool) -> None:
+    """Quotes, line breaks in fields, empty fields, too many and too few of them, blank lines, a byte order mark: the
+    rows are Arrow's, and a row is a fault for the same reason.
+    """
+    path = tmp_path / "rows.csv"
+    path.write_bytes(f"{chr(0xFEFF) if mark else ''}text,label{line_break}last,1{line_break}{body}".encode())
+    faults: list[str] = []
+    rows = rows_of(path, ["text", "label"], encoding="utf-8", fault=lambda _, why: faults.append(why))
+    numbered = {number: tuple(cells) for number, cells in rows}
+    assert (list(numbered.values()), faults) == arrow_reads(path)
+    assert all(1 <= number <= len(numbered) + len(faults) for number in numbered)
 
 
 def test_how_far_the_reading_is_never_goes_back(tmp_path: Path) -> None:
