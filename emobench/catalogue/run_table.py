@@ -3,7 +3,7 @@
 In ``emobench.toml``::
 
     [run]                            # every key is optional; one that is not there picks everything
-    kinds = ["finetune"]             # as the markers: finetune, inference, generation, evaluation, shrink
+    kinds = ["finetune"]             # as the markers: finetune, inference, generation, evaluation, shrink, or one's own
     models = ["all-minilm-l6-v2"]
     datasets = ["tickets"]
     methods = ["lora"]
@@ -92,7 +92,7 @@ def find_picked(
 
 def _check_names(table: Mapping[str, Any], project: Project, where: str) -> None:
     known: dict[str, tuple[str, ...]] = {
-        "kinds": tuple(KINDS),
+        "kinds": (*KINDS, *project.kinds),
         "models": (*MODELS, *project.models),
         "datasets": (*DATASETS, *project.datasets),
         "methods": (*METHODS, *SHRINK_METHODS),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from emobench import __version__
 from emobench.catalogue.goals import find_goals
 from emobench.catalogue.limits import find_limits
 from emobench.catalogue.profiles import PROFILES, find_profile
-from emobench.catalogue.project import DEFAULT_PROFILE, load_project
+from emobench.catalogue.project import DEFAULT_PROFILE, to_project
 from emobench.catalogue.run_table import Tracking, find_run_table
 from emobench.commands.project_place import Place, find_benchmarks, find_place
 from emobench.commands.wizard_answers import Asker, Terminal, Walk
@@ -67,7 +66,7 @@ _FLAGS: Mapping[str, str] = {
 }
 """Every question's flag and what it takes, in the order they are asked."""
 
-KEPT = ("silence", "targets", "price", "gates", "models", "datasets")
+KEPT = ("silence", "targets", "price", "gates", "extend", "models", "datasets")
 """Keys and tables of a file that is replaced which the wizard has no question for: they stay."""
 
 
@@ -288,18 +287,15 @@ def check_text(text: str, target: Path) -> None:
     Raises:
         SpecError: a run would refuse it, as where a table that stays was wrong before.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        write_bytes(Path(folder, SETTINGS), text.encode())
-        try:
-            project = load_project(Path(folder))
-            find_run_table(project)
-            settings = project.settings
-            find_goals(settings.get("targets", {}), settings.get("price", {}))
-            find_limits(settings.get("gates", {}))
-            find_silenced(settings.get("silence", ()))
-        except SpecError as error:
-            problem = error.problem.replace(str(Path(folder, SETTINGS)), str(target))
-            raise SpecError(problem, why=error.why, fix=f"correct {target} first") from error
+    try:
+        project = to_project(target, tomllib.loads(text))
+        find_run_table(project)
+        settings = project.settings
+        find_goals(settings.get("targets", {}), settings.get("price", {}))
+        find_limits(settings.get("gates", {}))
+        find_silenced(settings.get("silence", ()))
+    except SpecError as error:
+        raise SpecError(error.problem, why=error.why, fix=f"correct {target} first") from error
 
 
 def _show(walk: Walk, text: str, target: Path) -> None:

@@ -209,7 +209,8 @@ def test_a_timed_case_has_no_training_questions(machine: Path) -> None:
 def test_a_file_that_is_there_stays(machine: Path) -> None:
     """Without --force nothing is replaced, and the difference is shown; tables that are not the wizard's survive it."""
     target = machine / "emobench.toml"
-    before = "seeds = 5\nsilence = ['leaks']\n\n[gates]\n"
+    (machine / "kept_rows.py").write_text("KINDS = ()\n")
+    before = "seeds = 5\nsilence = ['leaks']\n\n[extend]\nmodules = ['kept_rows']\n\n[gates]\n"
     before += "accuracy = '1pt'\n\n[datasets.mine]\npath = 'a.csv'\nlabels = ['a', 'b']\n"
     target.write_text(before)
     result = walk("--yes")
@@ -221,6 +222,7 @@ def test_a_file_that_is_there_stays(machine: Path) -> None:
     content = tomllib.loads(target.read_text())
     assert content["gates"] == {"accuracy": "1pt"}
     assert content["silence"] == ["leaks"]
+    assert content["extend"] == {"modules": ["kept_rows"]}
     assert content["datasets"] == {"mine": {"path": "a.csv", "labels": ["a", "b"]}}
     assert content["seeds"] == 1
 
