@@ -156,7 +156,7 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
         ("[profile]\ntrain = -3", "train = -3 in [profile] of FILE cannot be used; it takes a whole number above 0"),
         (
             '[train]\nscheduler = "poly"',
-            "scheduler = 'poly' in [train] of FILE cannot be used; input should be 'linear'",
+            "unknown scheduler in [train] of FILE: 'poly'; known are constant, constant_with_warmup, cosine, linear; ",
         ),
         (
             "[train]\nlearning_rate = nan",
