@@ -196,7 +196,7 @@ def _walk(walk: Walk, place: Place, root: Path) -> tuple[Plan, Tracking | None]:
     begin()
     data = analyzed(walk, ask_data(walk, place, root), place, hardware.kind)
     begin()
-    kind = choices.ask_task(walk)
+    kind = choices.ask_task(walk, place)
     plan = Plan(
         hardware=hardware,
         data=data,

@@ -27,10 +27,11 @@ from emobench.specs import MethodName, ModelSpec, Precision
 NO_TRACKING = "none"
 
 
-def ask_task(walk: Walk) -> Kind:
-    """Ask what is to be measured."""
-    choices = [Choice(value=kind.name, text=kind.offered) for kind in KINDS.values() if kind.offered]
-    return KINDS[walk.choose("task", "What to do", choices, default=FINETUNE.name)]
+def ask_task(walk: Walk, place: Place) -> Kind:
+    """Ask what is to be measured, by EmoBench's kinds and the project's own."""
+    kinds = {**KINDS, **place.project.kinds}
+    choices = [Choice(value=kind.name, text=kind.offered) for kind in kinds.values() if kind.offered]
+    return kinds[walk.choose("task", "What to do", choices, default=FINETUNE.name)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,6 +206,18 @@ def test_a_timed_case_has_no_training_questions(machine: Path) -> None:
     assert "train" not in content
 
 
+def test_a_kind_of_the_projects_own_is_offered(machine: Path) -> None:
+    """What a module of [extend] says is offered beside EmoBench's tasks, and the file that names it stays valid."""
+    rows = "from dataclasses import replace\nfrom emobench.kinds import INFERENCE\n"
+    (machine / "own_kinds.py").write_text(f'{rows}KINDS = (replace(INFERENCE, name="cold-start"),)\n')
+    (machine / "emobench.toml").write_text("[extend]\nmodules = ['own_kinds']\n")
+    result = walk("--yes", "--force", "--task", "cold-start")
+    assert result.exit_code == 0, result.output
+    assert planned(machine).kinds == ("cold-start",)
+    result = walk("--yes", "--force", "--task", "cold")
+    assert "known are cold-start, finetune, generation, inference; did you mean 'cold-start'?" in result.stderr
+
+
 def test_a_file_that_is_there_stays(machine: Path) -> None:
     """Without --force nothing is replaced, and the difference is shown; tables that are not the wizard's survive it."""
     target = machine / "emobench.toml"
