@@ -104,21 +104,36 @@ def _imported(name: str, file: Path) -> ModuleType:
     # A module is the user's program: whatever it ends with is what is wrong with it.
     except (Exception, SystemExit) as error:
         first = next(iter(str(error).splitlines()), "")
-        missing = isinstance(error, ModuleNotFoundError) and error.name == name
         raise SpecError(
             f"module {shown(name)} in [extend] of {file} cannot be imported",
             why=f"{type(error).__name__}: {first}",
-            fix=f"put {name}.py into {folder}, or install it" if missing else "correct the module",
+            fix=_remedy(name, error, folder),
         ) from error
+    _check_place(name, file, folder)
+    return module
+
+
+def _remedy(name: str, error: BaseException, folder: Path) -> str:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is None or not f"{name}.".startswith(f"{missing}."):
+        return "correct the module"
+    if name.endswith(".py"):
+        return f"name the module without its ending: {name.removesuffix('.py')!r}"
+    return f"put {name.replace('.', '/')}.py into {folder}, or install it"
+
+
+def _check_place(name: str, file: Path, folder: Path) -> None:
+    """Raise SpecError where the folder has a module of that name and another one was imported before."""
     top = name.partition(".")[0]
     beside, loaded = PathFinder.find_spec(top, [str(folder)]), getattr(sys.modules[top], "__file__", None)
-    if beside is not None and beside.origin and loaded and Path(beside.origin) != Path(loaded).resolve():
+    if beside is None or beside.origin is None or loaded is None:
+        return
+    if Path(beside.origin).resolve() != Path(loaded).resolve():
         raise SpecError(
             f"module {name!r} in [extend] of {file} is not {beside.origin}",
             why=f"{loaded} has that name too and was imported before",
             fix="rename the module",
         )
-    return module
 
 
 @contextmanager

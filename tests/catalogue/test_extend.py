@@ -68,7 +68,7 @@ def test_rows_of_a_module_are_known_where_the_project_is(write: Write) -> None:
 
 
 def test_they_stand_beside_the_files_own_tables(write: Write) -> None:
-    """Tables of the file and rows of modules are one project, also of two modules and one in a package."""
+    """Tables of the file and rows of two modules are one project."""
     table = "[datasets.tickets]\npath = 'a.csv'\nlabels = ['a', 'b']\n"
     more = ROWS.replace("cold-start", "warm-start").replace('"mine"', '"other"').replace('"films"', '"reviews"')
     project = write(settings=table, rows=ROWS, more=more)
@@ -110,7 +110,14 @@ def test_no_module_is_no_rows(write: Write, tmp_path: Path) -> None:
             {"rows": None},
             ("module 'rows' in [extend] of FILE cannot be imported", "No module named 'rows'", "put rows.py into"),
         ),
-        ({"pack.rows": None}, ("cannot be imported", "ModuleNotFoundError: No module named 'pack'", "correct the mod")),
+        (
+            {"pack.rows": None},
+            ("cannot be imported", "ModuleNotFoundError: No module named 'pack'", "put pack/rows.py"),
+        ),
+        (
+            {"rows.py": None},
+            ("cannot be imported", "ModuleNotFoundError: ", "name the module without its ending: 'rows'"),
+        ),
         ({"rows": "import helper"}, ("cannot be imported", "No module named 'helper'", "correct the module")),
         ({"rows": "1 / 0"}, ("cannot be imported", "ZeroDivisionError: division by zero", "correct the module")),
         ({"rows": "raise OSError('a\\nb')"}, ("cannot be imported", "OSError: a; correct the module")),
@@ -210,6 +217,15 @@ def test_a_module_of_another_place_is_not_taken_for_ones_own(write: Write, tmp_p
     load_project(other)
     with pytest.raises(SpecError, match=r"is not .*rows\.py; .*other.rows\.py has that name too .*; rename the module"):
         write(rows=ROWS)
+
+
+def test_a_module_of_a_package_and_one_behind_a_link(write: Write, tmp_path: Path) -> None:
+    """Dotted names are modules of packages; a link is the file it points to."""
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "rows.py").write_text(ROWS)
+    (tmp_path / "elsewhere.txt").write_text("KINDS = ()\n")
+    (tmp_path / "more.py").symlink_to(tmp_path / "elsewhere.txt")
+    assert list(write("pack.rows", "more").kinds) == ["cold-start"]
 
 
 def test_tasks_are_read_where_they_are_known(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
