@@ -6,8 +6,8 @@ In ``emobench.toml``::
     modules = ["my_rows"]    # importable with the file's folder first on the path
 
 A module holds any of the tuples ``KINDS`` (:class:`emobench.kinds.Kind`), ``MODELS``
-(:class:`emobench.specs.ModelSpec`) and ``DATASETS`` (:class:`emobench.specs.DatasetSpec`). Importing it registers
-nothing: the rows are read from it here, and are known where the project is.
+(:class:`emobench.specs.ModelSpec`) and ``DATASETS`` (:class:`emobench.specs.DatasetSpec`), and ``TASKS`` where EmoBench
+knows tasks. Importing it registers nothing: the rows are read from it here, and are known where the project is.
 """
 
 from __future__ import annotations
