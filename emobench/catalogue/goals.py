@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from emobench import errors
-from emobench.outcomes import METRICS, Metric, metric
+from emobench.catalogue.limits import check_metric
+from emobench.outcomes import Metric, metric
 from emobench.specs import DeviceKind
 
 DEVICES: tuple[DeviceKind, ...] = get_args(DeviceKind)
@@ -56,12 +57,7 @@ def find_goals(
             )
         found[name.strip()] = value
     for name in found:
-        if name not in METRICS:
-            raise errors.unknown_name("metric in a target:", name, METRICS)
-        if METRICS[name].better == "none":
-            raise errors.SpecError(
-                f"target for {name}", why="neither more nor less of it is better", fix="take another metric"
-            )
+        check_metric(name, "a target")
     for name in price:
         if name not in (*DEVICES, "currency"):
             raise errors.unknown_name("key in [price]:", name, (*DEVICES, "currency"))

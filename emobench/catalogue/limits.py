@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -81,22 +81,17 @@ class Limits:
 
     def without(self, metrics: Collection[str]) -> Limits:
         """The limits on all other metrics."""
-
-        def kept(lines: Lines) -> Lines:
-            return {name: line for name, line in lines.items() if name not in metrics}
-
-        return Limits(
-            general=kept(self.general),
-            markers={name: kept(lines) for name, lines in self.markers.items()},
-            cases={name: kept(lines) for name, lines in self.cases.items()},
-        )
+        return self._each(lambda lines: {name: line for name, line in lines.items() if name not in metrics})
 
     def bounds(self) -> Limits:
         """What needs no base: the limits without their tolerated changes; a line that has no more is left out."""
+        return self._each(_bounds)
+
+    def _each(self, change: Callable[[Lines], Lines]) -> Limits:
         return Limits(
-            general=_bounds(self.general),
-            markers={name: _bounds(lines) for name, lines in self.markers.items()},
-            cases={name: _bounds(lines) for name, lines in self.cases.items()},
+            general=change(self.general),
+            markers={name: change(lines) for name, lines in self.markers.items()},
+            cases={name: change(lines) for name, lines in self.cases.items()},
         )
 
     @cached_property
@@ -163,7 +158,7 @@ def _lines(table: Mapping[str, Any], place: str) -> dict[str, Limit | None]:
                 why="a limit is a text with a unit, or a list of such",
                 fix='write for example accuracy = "1pt", latency_p50_seconds = "10%" or accuracy = ">=0.80"',
             )
-        _check_metric(name, place)
+        check_metric(name, place)
         off = [text.strip() == OFF for text in texts]
         if any(off) and len(texts) > 1:
             raise errors.SpecError(f"{name} = {entry!r} in {place}", why=f"{OFF} stands alone", fix="keep one of them")
@@ -178,7 +173,7 @@ def _asked(texts: Iterable[str]) -> dict[str, Limit]:
         if match is None:
             raise errors.SpecError(f"limit {text!r} cannot be read", why="the form is METRIC:LIMIT", fix=_FORMS)
         name, sign = match["metric"], match["sign"].strip(":")
-        _check_metric(name, "a limit")
+        check_metric(name, "a limit")
         found.setdefault(name, []).append(_parsed(name, sign + match["rest"].strip(), ""))
     return {name: _joined(name, limits) for name, limits in found.items()}
 
@@ -198,7 +193,8 @@ def _joined(name: str, limits: Sequence[Limit]) -> Limit:
     return joined
 
 
-def _check_metric(name: str, place: str) -> None:
+def check_metric(name: str, place: str) -> None:
+    """Raise :class:`errors.SpecError` for a metric that is unknown, or of which neither more nor less is better."""
     if name not in METRICS:
         raise errors.unknown_name(f"metric in {place}:", name, METRICS)
     if METRICS[name].better == "none":

@@ -23,6 +23,9 @@ from emobench.catalogue.row_numbers import LARGEST, impossible
 from emobench.catalogue.toml_file import shown
 from emobench.specs import DatasetSpec, LearningRates, LoraTargets, ModelSpec, Spec
 
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What can be typed after ``-k`` and stands in file names."""
+
 
 class _UserDataset(Spec):
     """A table ``[datasets.ID]``."""
@@ -178,7 +181,7 @@ def _check_id(name: str, known: Mapping[str, Spec], *, file: Path, table: str) -
             why="results under one id must mean one thing",
             fix=f"take another id, for example {name}-own, or give revision alone",
         )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not ID.fullmatch(name):
         raise errors.SpecError(
             f"[{' '.join(table.split())[:100]}] of {file} has an id that cannot be selected",
             why="ids are typed after -k and stand in file names: at most 64 letters, digits, '.', '_' and '-' only",

@@ -1,6 +1,7 @@
 """What the user's own file adds: models, data sets and defaults, from ``emobench.toml`` or ``[tool.emobench]``.
 
-The file is read and checked here; data files and checkpoints it names are neither opened nor looked for. A file reads::
+The file is read and checked here; data files and checkpoints it names are neither opened nor looked for, modules it
+names are imported. A file reads::
 
     profile = "quick"                        # or a table: [profile] name = "quick", train = 500
     seeds = 3                                # rounds of every fine-tuning case
@@ -17,6 +18,9 @@ The file is read and checked here; data files and checkpoints it names are neith
 
     [run]                                    # see emobench.catalogue.run_table: which cases run
     models = ["all-minilm-l6-v2"]
+
+    [extend]                                 # see emobench.catalogue.extensions: rows of code beside this file
+    modules = ["my_rows"]
 
     [datasets.tickets]
     path = "data/tickets.csv"                # CSV, JSONL or Parquet; relative to this file
@@ -50,10 +54,12 @@ from typing import Any
 from pydantic import Field
 
 from emobench import errors
+from emobench.catalogue.extensions import find_rows
 from emobench.catalogue.own_rows import to_dataset, to_model
 from emobench.catalogue.profiles import PROFILES, find_profile
 from emobench.catalogue.project_tables import SIZES, bad_value, check_keys, check_numbers, validated
 from emobench.catalogue.toml_file import find_tables
+from emobench.kinds import Kind
 from emobench.specs import DatasetSpec, ModelSpec, Profile, Spec, TrainSettings
 
 DEFAULT_PROFILE = "quick"
@@ -70,6 +76,9 @@ class Project:
     models: Mapping[str, ModelSpec] = field(default_factory=dict)
     """The user's own, and built-in ones at a revision of the user's."""
     datasets: Mapping[str, DatasetSpec] = field(default_factory=dict)
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Those of the user's modules alone, as ``tasks``."""
+    tasks: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the file sets, no more: ``profile`` (name), ``sizes`` (Profile fields), ``seeds`` (number), ``silence``
     (names of checks), ``train``, and the tables ``targets`` and ``price``, which :mod:`emobench.catalogue.goals`
@@ -98,8 +107,15 @@ class _File(Spec):
     price: dict[str, Any] = Field(default_factory=dict)
     gates: dict[str, Any] = Field(default_factory=dict)
     run: dict[str, Any] = Field(default_factory=dict)
+    extend: dict[str, Any] = Field(default_factory=dict)
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class _Extend(Spec):
+    """The table ``[extend]``."""
+
+    modules: tuple[str, ...] = ()
 
 
 def load_project(folder: Path) -> Project:
@@ -109,15 +125,24 @@ def load_project(folder: Path) -> Project:
     wrong type, an id that is taken, and for settings in both files.
     """
     found = find_tables(folder)
-    if found is None:
-        return Project()
-    file, tables = found
+    return Project() if found is None else to_project(*found)
+
+
+def to_project(file: Path, tables: dict[str, Any]) -> Project:
+    """The project of a file's tables; raises :class:`errors.SpecError` as :func:`load_project` does."""
     content = validated(_File, tables, file=file, table="")
+    models = {name: to_model(name, table, file) for name, table in content.models.items()}
+    datasets = {name: to_dataset(name, table, file) for name, table in content.datasets.items()}
+    settings = _to_settings(content, file)
+    extend = validated(_Extend, content.extend, file=file, table="extend")
+    added = find_rows(extend.modules, file, {"MODELS": models, "DATASETS": datasets})
     return Project(
         file=file,
-        models={name: to_model(name, table, file) for name, table in content.models.items()},
-        datasets={name: to_dataset(name, table, file) for name, table in content.datasets.items()},
-        settings=_to_settings(content, file),
+        models={**models, **added.models},
+        datasets={**datasets, **added.datasets},
+        kinds=added.kinds,
+        tasks=added.tasks,
+        settings=settings,
     )
 
 

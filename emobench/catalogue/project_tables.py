@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +27,7 @@ def check_keys(given: Mapping[str, Any], known: Sequence[str], *, file: Path, ta
     """Raise :class:`errors.SpecError` for a key that is not known, naming the nearest one."""
     for key in given:
         if key not in known:
-            place = f"[{table}] of {file}" if table else str(file)
-            raise errors.unknown_name(f"key in {place}:", key, known)
+            raise errors.unknown_name(f"key in {_place(file, table)}:", key, known)
 
 
 def validated(kind: type[S], given: dict[str, Any], *, file: Path, table: str) -> S:
@@ -42,6 +42,11 @@ def validated(kind: type[S], given: dict[str, Any], *, file: Path, table: str) -
                 f"[{table}] of {file} has no {first['loc'][0]}", why="it is needed", fix=f"add {first['loc'][0]} = ..."
             ) from error
         key = ".".join(str(part) for part in first["loc"] if part not in ("str", "dict[str,any]"))
+        if first["type"] == "literal_error" and isinstance(first["input"], str):
+            names = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+            # Of a list the name is wrong, whichever it is.
+            what = re.sub(r"\.\d+$", "", key)
+            raise errors.unknown_name(f"{what} in {_place(file, table)}:", first["input"], names) from error
         raise bad_value(key, first["input"], file, table, why=_in_toml_words(first["msg"])) from error
 
 
@@ -52,8 +57,12 @@ def _in_toml_words(message: str) -> str:
 
 def bad_value(key: str, value: Any, file: Path, table: str, *, why: str) -> errors.SpecError:
     """The error of a value that cannot be used; ``table`` is empty at the top of the file."""
-    place = f"[{table}] of {file}" if table else str(file)
-    return errors.SpecError(f"{key} = {shown(value)} in {place} cannot be used", why=why, fix="correct the value")
+    problem = f"{key} = {shown(value)} in {_place(file, table)} cannot be used"
+    return errors.SpecError(problem, why=why, fix="correct the value")
+
+
+def _place(file: Path, table: str) -> str:
+    return f"[{table}] of {file}" if table else str(file)
 
 
 def check_numbers(values: Mapping[str, Any], *, file: Path, table: str) -> None:

@@ -3,7 +3,7 @@
 In ``emobench.toml``::
 
     [run]                            # every key is optional; one that is not there picks everything
-    kinds = ["finetune"]             # as the markers: finetune, inference, generation, evaluation, shrink
+    kinds = ["finetune"]             # as the markers: finetune, inference, generation, evaluation, shrink, or one's own
     models = ["all-minilm-l6-v2"]
     datasets = ["tickets"]
     methods = ["lora"]
@@ -18,16 +18,18 @@ and of the folder ``benchmarks`` nothing else runs but files that are named.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
+
+from pydantic import PositiveInt
 
 from emobench import errors
-from emobench.catalogue.combinations import PRECISIONS
 from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import METHODS, SHRINK_METHODS
 from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.project import Project
+from emobench.catalogue.project_tables import validated
 from emobench.kinds import KINDS
 from emobench.specs import CaseSpec, DeviceKind, Precision, Spec
 
@@ -45,7 +47,7 @@ class RunTable(Spec):
     methods: tuple[str, ...] = ()
     precisions: tuple[Precision, ...] = ()
     devices: tuple[DeviceKind, ...] = ()
-    batch_sizes: tuple[int, ...] = ()
+    batch_sizes: tuple[PositiveInt, ...] = ()
     tracking: Tracking | None = None
 
     def has(self, case: CaseSpec) -> bool:
@@ -70,12 +72,21 @@ def find_run_table(project: Project) -> RunTable | None:
     Raises:
         SpecError: an unknown key or name, or a value of the wrong type; names the file.
     """
-    table = project.settings.get("run")
-    if table is None:
+    if "run" not in project.settings:
         return None
-    where = f"[run] of {project.file or Path('emobench.toml')}"
-    _check_names(table, project, where)
-    return RunTable(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
+    file = project.file or Path("emobench.toml")
+    found = validated(RunTable, project.settings["run"], file=file, table="run")
+    known: dict[str, tuple[str, ...]] = {
+        "kinds": (*KINDS, *project.kinds),
+        "models": (*MODELS, *project.models),
+        "datasets": (*DATASETS, *project.datasets),
+        "methods": (*METHODS, *SHRINK_METHODS),
+    }
+    for axis, names in known.items():
+        for name in getattr(found, axis):
+            if name not in names:
+                raise errors.unknown_name(f"{axis} in [run] of {file}:", name, names)
+    return found
 
 
 def find_picked(
@@ -88,37 +99,3 @@ def find_picked(
     if table is None or keyword or any("::" in argument for argument in arguments):
         return None
     return table.model_copy(update={"batch_sizes": ()}) if batch_sizes else table
-
-
-def _check_names(table: Mapping[str, Any], project: Project, where: str) -> None:
-    known: dict[str, tuple[str, ...]] = {
-        "kinds": tuple(KINDS),
-        "models": (*MODELS, *project.models),
-        "datasets": (*DATASETS, *project.datasets),
-        "methods": (*METHODS, *SHRINK_METHODS),
-        "precisions": PRECISIONS,
-        "devices": get_args(DeviceKind),
-        "batch_sizes": (),
-        "tracking": get_args(Tracking),
-    }
-    for key, value in table.items():
-        if key not in known:
-            raise errors.unknown_name(f"key in {where}:", key, known)
-        _check_values(key, value, known[key], where)
-
-
-def _check_values(key: str, value: object, known: tuple[str, ...], where: str) -> None:
-    numbers, one = key == "batch_sizes", key == "tracking"
-    wanted = "a name" if one else "a list of whole numbers above 0" if numbers else "a list of names"
-    values = [value] if one else value if isinstance(value, list) else [None]
-    for item in values:
-        if not (_is_count(item) if numbers else isinstance(item, str)):
-            raise errors.SpecError(
-                f"{key} = {value!r} in {where} cannot be used", why=f"it takes {wanted}", fix="correct the value"
-            )
-        if known and item not in known:
-            raise errors.unknown_name(f"{key} in {where}:", str(item), known)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

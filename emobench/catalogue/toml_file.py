@@ -25,8 +25,7 @@ def find_tables(folder: Path) -> tuple[Path, dict[str, Any]] | None:
         SpecError: a file that cannot be read or is not TOML, settings in both files, numbers or depths beyond TOML.
     """
     own, shared = folder / "emobench.toml", folder / "pyproject.toml"
-    tool = _read(shared).get("tool", {}) if shared.is_file() else {}
-    tables = tool.get("emobench") if isinstance(tool, dict) else None
+    tables = shared_tables(shared)
     if not own.is_file():
         return None if tables is None else (shared, _checked(_table(tables, shared, "tool.emobench"), shared))
     if tables is not None:
@@ -36,6 +35,12 @@ def find_tables(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             fix="keep one of them",
         )
     return own, _checked(_read(own), own)
+
+
+def shared_tables(file: Path) -> Any:
+    """What a ``pyproject.toml`` has as ``[tool.emobench]``, which need not be a table; None without it or the file."""
+    tool = _read(file).get("tool", {}) if file.is_file() else {}
+    return tool.get("emobench") if isinstance(tool, dict) else None
 
 
 def shown(value: Any) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +17,9 @@ from emobench import __version__
 from emobench.catalogue.goals import find_goals
 from emobench.catalogue.limits import find_limits
 from emobench.catalogue.profiles import PROFILES, find_profile
-from emobench.catalogue.project import DEFAULT_PROFILE, load_project
+from emobench.catalogue.project import DEFAULT_PROFILE, to_project
 from emobench.catalogue.run_table import Tracking, find_run_table
+from emobench.catalogue.toml_file import shared_tables
 from emobench.commands.project_place import SETTINGS, Place, find_place, own_benchmarks
 from emobench.commands.wizard_answers import Asker, Terminal, Walk
 from emobench.commands.wizard_toml import to_toml
@@ -27,7 +27,7 @@ from emobench.errors import SpecError, UnsupportedError
 from emobench.files import write_bytes
 from emobench.kinds import FINETUNE
 from emobench.preflight.findings import find_silenced
-from emobench.specs import TrainSettings
+from emobench.specs import Spec, TrainSettings
 
 if TYPE_CHECKING:
     from emobench.commands.wizard_plan import Plan
@@ -66,7 +66,7 @@ _FLAGS: Mapping[str, str] = {
 }
 """Every question's flag and what it takes, in the order they are asked."""
 
-KEPT = ("silence", "targets", "price", "gates", "models", "datasets")
+KEPT = ("silence", "targets", "price", "gates", "extend", "models", "datasets")
 """Keys and tables of a file that is replaced which the wizard has no question for: they stay."""
 
 
@@ -156,11 +156,7 @@ def _refuse_taken(target: Path, *, force: bool, early: bool) -> None:
     if target.is_dir() or target.suffix != ".toml":
         raise SpecError(f"--output {target}", why="settings are one .toml file", fix=f"name {target / SETTINGS}")
     shared = target.parent / "pyproject.toml"
-    try:
-        tables = tomllib.loads(shared.read_text(encoding="utf-8")) if shared.is_file() else {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(f"{shared} cannot be read", why=f"it is not TOML: {error}", fix="correct it") from error
-    if target.name == SETTINGS and "emobench" in tables.get("tool", {}):
+    if target.name == SETTINGS and shared_tables(shared) is not None:
         raise SpecError(
             f"{shared} has [tool.emobench]",
             why="settings in two places would hide one another",
@@ -196,7 +192,7 @@ def _walk(walk: Walk, place: Place, root: Path) -> tuple[Plan, Tracking | None]:
     begin()
     data = analyzed(walk, ask_data(walk, place, root), place, hardware.kind)
     begin()
-    kind = choices.ask_task(walk)
+    kind = choices.ask_task(walk, place)
     plan = Plan(
         hardware=hardware,
         data=data,
@@ -254,15 +250,16 @@ def _head(plan: Plan) -> str:
 
 
 def _profile_table(plan: Plan) -> str | dict[str, Any]:
-    base = PROFILES[plan.profile.id]
-    changed = {name: value for name, value in plan.profile.model_dump().items() if value != getattr(base, name)}
+    changed = _changed(plan.profile, PROFILES[plan.profile.id])
     return {"name": plan.profile.id, **changed} if changed else plan.profile.id
 
 
 def _train_table(plan: Plan) -> dict[str, Any]:
-    usual = TrainSettings().model_dump()
-    changed = {name: value for name, value in plan.train.model_dump().items() if value != usual[name]}
-    return {"batch_size": plan.batch_size, **{name: value for name, value in changed.items() if name != "batch_size"}}
+    return {"batch_size": plan.batch_size} | _changed(plan.train, TrainSettings())
+
+
+def _changed(spec: Spec, usual: Spec) -> dict[str, Any]:
+    return {name: value for name, value in spec.model_dump().items() if value != getattr(usual, name)}
 
 
 def _run_table(case: CaseSpec, tracking: Tracking | None) -> dict[str, Any]:
@@ -284,18 +281,15 @@ def check_text(text: str, target: Path) -> None:
     Raises:
         SpecError: a run would refuse it, as where a table that stays was wrong before.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        write_bytes(Path(folder, SETTINGS), text.encode())
-        try:
-            project = load_project(Path(folder))
-            find_run_table(project)
-            settings = project.settings
-            find_goals(settings.get("targets", {}), settings.get("price", {}))
-            find_limits(settings.get("gates", {}))
-            find_silenced(settings.get("silence", ()))
-        except SpecError as error:
-            problem = error.problem.replace(str(Path(folder, SETTINGS)), str(target))
-            raise SpecError(problem, why=error.why, fix=f"correct {target} first") from error
+    try:
+        project = to_project(target, tomllib.loads(text))
+        find_run_table(project)
+        settings = project.settings
+        find_goals(settings.get("targets", {}), settings.get("price", {}))
+        find_limits(settings.get("gates", {}))
+        find_silenced(settings.get("silence", ()))
+    except SpecError as error:
+        raise SpecError(error.problem, why=error.why, fix=f"correct {target} first") from error
 
 
 def _show(walk: Walk, text: str, target: Path) -> None:

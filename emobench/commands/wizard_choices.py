@@ -15,21 +15,23 @@ from emobench.catalogue.run_table import Tracking
 from emobench.commands.lists import size_text, why_absent
 from emobench.commands.project_place import Place
 from emobench.commands.wizard_answers import Choice, Walk, positive_number, whole_number
-from emobench.commands.wizard_cost import Cost, bytes_text, least_bytes
+from emobench.commands.wizard_cost import Cost, least_bytes
 from emobench.commands.wizard_plan import Plan, methods_of
 from emobench.commands.wizard_quality import Quote, quality_text, saved_quotes
 from emobench.devices import installed
 from emobench.errors import DoesNotFitError, UnsupportedError
 from emobench.kinds import FINETUNE, KINDS, Kind
+from emobench.preflight.planned import shown_bytes
 from emobench.specs import MethodName, ModelSpec, Precision
 
 NO_TRACKING = "none"
 
 
-def ask_task(walk: Walk) -> Kind:
-    """Ask what is to be measured."""
-    choices = [Choice(value=kind.name, text=kind.offered) for kind in KINDS.values() if kind.offered]
-    return KINDS[walk.choose("task", "What to do", choices, default=FINETUNE.name)]
+def ask_task(walk: Walk, place: Place) -> Kind:
+    """Ask what is to be measured, by EmoBench's kinds and the project's own."""
+    kinds = {**KINDS, **place.project.kinds}
+    choices = [Choice(value=kind.name, text=kind.offered) for kind in kinds.values() if kind.offered]
+    return kinds[walk.choose("task", "What to do", choices, default=FINETUNE.name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +97,14 @@ def _fit_text(fit: Fit, plan: Plan, quotes: Mapping[tuple[str, str], Quote]) -> 
 
 def _least_text(plan: Plan, row: ModelSpec) -> str:
     """The least that any way takes, one row at a time."""
-    return bytes_text(min(least_bytes(plan.case(row, *way)) for way in plan.ways()))
+    return shown_bytes(min(least_bytes(plan.case(row, *way)) for way in plan.ways()))
 
 
 def _no_fit(plan: Plan, what: str, too_large: Sequence[ModelSpec]) -> DoesNotFitError:
     named = next((row for row in too_large if row.id == what), None)
     need = f"needs {_least_text(plan, named)} with one row at a time" if named else "needs more"
     return DoesNotFitError(
-        f"{what} on {plan.hardware.kind} {need} and {bytes_text(plan.hardware.free_bytes)} may be used",
+        f"{what} on {plan.hardware.kind} {need} and {shown_bytes(plan.hardware.free_bytes)} may be used",
         why="weights, gradients and activations lie in memory at once",
         fix="free memory, or take a smaller model",
     )

@@ -11,6 +11,7 @@ from emobench.estimate.corrections import Calibration, load_calibration
 from emobench.estimate.memory import estimate_memory, plan_of
 from emobench.estimate.time import Rates, case_seconds, work_of
 from emobench.estimate.weights import weight_bytes
+from emobench.preflight.planned import shown_bytes
 
 if TYPE_CHECKING:
     from emobench.commands.wizard_hardware import Hardware
@@ -33,7 +34,7 @@ class Cost:
     def text(self) -> str:
         """Memory and time as a list of choices shows them."""
         time = "" if self.seconds is None else f", {seconds_text(*self.seconds)}"
-        return f"about {bytes_text(self.memory_bytes)}{time}"
+        return f"about {shown_bytes(self.memory_bytes)}{time}"
 
 
 def cost_of(
@@ -106,11 +107,6 @@ def measured_rates(hardware: Hardware, say: Callable[[str], None]) -> dict[Preci
     from emobench.calibration.time import machine_rates
 
     return {name: machine_rates(hardware.kind, name, say=say) for name in hardware.precisions}
-
-
-def bytes_text(count: float) -> str:
-    """GB with one decimal, MB below half a GB."""
-    return f"{count / 1e9:.1f} GB" if count >= 5e8 else f"{count / 1e6:.0f} MB"
 
 
 def seconds_text(low: float, high: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from emobench.commands.wizard_answers import Choice, Walk
 from emobench.devices import Device, absent_reason, find_device, free_memory_bytes
@@ -52,7 +52,7 @@ def ask_hardware(walk: Walk) -> Hardware:
     best = next(kind for kind in ("cuda", "mps", "cpu") if kind in here)
     choices = [Choice(value=kind, text=device.name) for kind, device in here.items()]
     chosen = walk.choose("device", "Device to run on", choices, default=best)
-    device = next(device for kind, device in here.items() if kind == chosen)
+    device = here[cast(DeviceKind, chosen)]
     probes = {item.precision: item for item in probe_device(device.kind)}
     walk.say(f"tried on {chosen}: {probes_text(tuple(probes.values()))}")
     free = int((1 - HELD_BACK) * free_memory_bytes(device.kind))

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from emobench.catalogue.combinations import is_allowed
 from emobench.catalogue.methods import METHODS
-from emobench.commands.wizard_cost import Cost, bytes_text, cost_of
+from emobench.commands.wizard_cost import Cost, cost_of
 from emobench.commands.wizard_data import Data
 from emobench.commands.wizard_hardware import Hardware
 from emobench.errors import DoesNotFitError
 from emobench.estimate.time import Rates
 from emobench.kinds import Kind
+from emobench.preflight.planned import shown_bytes
 from emobench.specs import CaseSpec, MethodName, ModelSpec, Precision, Profile, TrainSettings
 
 
@@ -72,7 +73,7 @@ class Plan:
         cost = self.chosen_cost()
         if cost is None:
             raise DoesNotFitError(
-                f"{self.chosen.id} does not fit in the {bytes_text(self.hardware.free_bytes)} that may be used",
+                f"{self.chosen.id} does not fit in the {shown_bytes(self.hardware.free_bytes)} that may be used",
                 why="not even one row at a time does",
                 fix="take a smaller model, profile or batch",
             )

@@ -228,8 +228,9 @@ def _parquet_tables(path: Path, columns: Sequence[str], rows: int) -> Iterator[T
     """Streamed by ``datasets``; nothing is copied into a cache."""
     import datasets
 
-    with opened(path, columns):  # which says what is wrong with the file
-        pass
+    with opened(path, columns) as whole:  # which says what is wrong with the file
+        if not whole.metadata.num_rows:
+            return
     file, names = str(path.resolve()), sorted(set(columns))
     data = datasets.load_dataset("parquet", data_files=[file], split="train", columns=names, streaming=True)
     before = 0

@@ -122,6 +122,7 @@ def test_settings_in_both_files_are_an_error(tmp_path: Path) -> None:
 def test_the_documented_example_loads(tmp_path: Path) -> None:
     """The file in the module's docstring is read without an error, key for key."""
     text = textwrap.dedent(inspect.getdoc(project_module).split("::\n", 1)[1].split("In ``pyproject.toml``")[0])
+    (tmp_path / "my_rows.py").write_text("KINDS = ()\n")
     project = load(tmp_path, text)
     assert list(project.datasets) == ["tickets"]
     assert list(project.models) == ["mine", "distilbert-base"]
@@ -142,8 +143,8 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
     [
         (
             "seed = 3",
-            "unknown key in FILE: 'seed'; known are datasets, gates, models, price, profile, run, seeds, silence, "
-            "targets, train; ",
+            "unknown key in FILE: 'seed'; known are datasets, extend, gates, models, price, profile, run, seeds, "
+            "silence, targets, train; ",
         ),
         ('seeds = "3"', "seeds = '3' in FILE cannot be used; input should be a valid integer"),
         ("seeds = true", "seeds = True in FILE cannot be used; input should be a valid integer"),
@@ -155,7 +156,7 @@ def test_the_documented_example_loads(tmp_path: Path) -> None:
         ("[profile]\ntrain = -3", "train = -3 in [profile] of FILE cannot be used; it takes a whole number above 0"),
         (
             '[train]\nscheduler = "poly"',
-            "scheduler = 'poly' in [train] of FILE cannot be used; input should be 'linear'",
+            "unknown scheduler in [train] of FILE: 'poly'; known are constant, constant_with_warmup, cosine, linear; ",
         ),
         (
             "[train]\nlearning_rate = nan",

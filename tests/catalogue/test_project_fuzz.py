@@ -62,6 +62,7 @@ near_misses = st.fixed_dictionaries(
         "train": st.dictionaries(st.sampled_from(list(TrainSettings.model_fields)), values, max_size=4),
         "seeds": scalars,
         "silence": values,
+        "extend": st.dictionaries(st.sampled_from(["modules", "module"]), st.lists(st.sampled_from(TEXTS), max_size=2)),
         "models": st.fixed_dictionaries(
             {
                 "mine": st.fixed_dictionaries(

@@ -78,15 +78,23 @@ def test_the_file_is_read_with_the_users_own_rows(tmp_path: Path) -> None:
     [
         ("model = ['x']", "unknown key in [run] of {file}: 'model'; known are batch_sizes, "),
         ("models = ['distilbert']", "unknown models in [run] of {file}: 'distilbert'; known are "),
+        ("precisions = ['fp8']", "unknown precisions in [run] of {file}: 'fp8'; known are "),
         ("precisions = ['fp8']", "did you mean 'fp32'?"),
         ("kinds = ['training']", "unknown kinds in [run] of {file}: 'training'; known are "),
         ("tracking = 'wandb'", "unknown tracking in [run] of {file}: 'wandb'; known are mlflow, tensorboard, trackio"),
-        ("tracking = ['mlflow']", "tracking = ['mlflow'] in [run] of {file} cannot be used; it takes a name; correct"),
-        ("models = 'distilbert-base'", "cannot be used; it takes a list of names; correct the value"),
-        ("devices = [1]", "devices = [1] in [run] of {file} cannot be used; it takes a list of names; correct"),
-        ("batch_sizes = [0]", "batch_sizes = [0] in [run] of {file} cannot be used; it takes a list of whole numbers"),
-        ("batch_sizes = [true]", "it takes a list of whole numbers above 0; correct the value"),
-        ("batch_sizes = [1.5]", "it takes a list of whole numbers above 0; correct the value"),
+        (
+            "tracking = ['mlflow']",
+            "tracking = ['mlflow'] in [run] of {file} cannot be used; input should be 'mlflow', 'tensorboard' or "
+            "'trackio'; correct the value",
+        ),
+        (
+            "models = 'distilbert-base'",
+            "models = 'distilbert-base' in [run] of {file} cannot be used; input should be a valid array; correct the",
+        ),
+        ("devices = [1]", "devices.0 = 1 in [run] of {file} cannot be used; input should be 'cpu', 'cuda' or 'mps'; c"),
+        ("batch_sizes = [0]", "batch_sizes.0 = 0 in [run] of {file} cannot be used; input should be greater than 0; c"),
+        ("batch_sizes = [true]", "batch_sizes.0 = True in [run] of {file} cannot be used; input should be a valid int"),
+        ("batch_sizes = [1.5]", "batch_sizes.0 = 1.5 in [run] of {file} cannot be used; input should be a valid inte"),
     ],
 )
 def test_a_wrong_table_names_file_and_key(tmp_path: Path, line: str, text: str) -> None:

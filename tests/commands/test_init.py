@@ -206,10 +206,23 @@ def test_a_timed_case_has_no_training_questions(machine: Path) -> None:
     assert "train" not in content
 
 
+def test_a_kind_of_the_projects_own_is_offered(machine: Path) -> None:
+    """What a module of [extend] says is offered beside EmoBench's tasks, and the file that names it stays valid."""
+    rows = "from dataclasses import replace\nfrom emobench.kinds import INFERENCE\n"
+    (machine / "own_kinds.py").write_text(f'{rows}KINDS = (replace(INFERENCE, name="cold-start"),)\n')
+    (machine / "emobench.toml").write_text("[extend]\nmodules = ['own_kinds']\n")
+    result = walk("--yes", "--force", "--task", "cold-start")
+    assert result.exit_code == 0, result.output
+    assert planned(machine).kinds == ("cold-start",)
+    result = walk("--yes", "--force", "--task", "cold")
+    assert "known are cold-start, finetune, generation, inference; did you mean 'cold-start'?" in result.stderr
+
+
 def test_a_file_that_is_there_stays(machine: Path) -> None:
     """Without --force nothing is replaced, and the difference is shown; tables that are not the wizard's survive it."""
     target = machine / "emobench.toml"
-    before = "seeds = 5\nsilence = ['leaks']\n\n[gates]\n"
+    (machine / "kept_rows.py").write_text("KINDS = ()\n")
+    before = "seeds = 5\nsilence = ['leaks']\n\n[extend]\nmodules = ['kept_rows']\n\n[gates]\n"
     before += "accuracy = '1pt'\n\n[datasets.mine]\npath = 'a.csv'\nlabels = ['a', 'b']\n"
     target.write_text(before)
     result = walk("--yes")
@@ -221,6 +234,7 @@ def test_a_file_that_is_there_stays(machine: Path) -> None:
     content = tomllib.loads(target.read_text())
     assert content["gates"] == {"accuracy": "1pt"}
     assert content["silence"] == ["leaks"]
+    assert content["extend"] == {"modules": ["kept_rows"]}
     assert content["datasets"] == {"mine": {"path": "a.csv", "labels": ["a", "b"]}}
     assert content["seeds"] == 1
 
