@@ -18,7 +18,8 @@ from emobench.outcomes import Status
 from emobench.reports import style
 from emobench.reports.canvas import tick_text
 from emobench.reports.figures import _ticks, heat_figure, sweep_figure
-from emobench.reports.style import COLORS, LINES, MARKERS, look, png_bytes, printable, text_faults, wrapped_names
+from emobench.reports.style import COLORS, LINES, MARKERS, look, png_bytes, printable, wrapped_names
+from tests.reports.text_faults import text_faults
 
 LONG = "an-organization-with-a-long-name/{}-instruct-finetuned-sst-2-english-with-more-words"
 SIZES = (1, 4, 8, 16, 32, 64)

@@ -18,9 +18,9 @@ from emobench.reports.matrices import A_PAGE, matrices_figure
 from emobench.reports.phrases import name_of
 from emobench.reports.quantities import axis_title, figure_text
 from emobench.reports.scatter import radar_figure, scatter_figure, series_of
-from emobench.reports.style import text_faults
 from tests.reports.hostile import hostile_runs
 from tests.reports.made_runs import a_run, indexed, some_records, timed, trained
+from tests.reports.text_faults import text_faults
 
 LONG = "an-organization-with-a-long-name/{}-instruct-finetuned-sst-2-english-with-more-words"
 

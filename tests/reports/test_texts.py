@@ -17,10 +17,11 @@ from emobench.reports.case_table import case_tables
 from emobench.reports.content import content
 from emobench.reports.pdf import A4, _table_pages, finish, page_box, pages, report_pdf
 from emobench.reports.phrases import radar_caption, scatter_caption, summary_lines
-from emobench.reports.style import house_style, text_faults
+from emobench.reports.style import house_style
 from emobench.reports.texts import report_csv, report_json, report_markdown, summary_text
 from tests.reports.hostile import NAMES, hostile_runs
 from tests.reports.made_runs import MODELS, a_run, some_records, timed, trained
+from tests.reports.text_faults import text_faults
 
 SECRET = "hf_" + "aB3" * 11
 
