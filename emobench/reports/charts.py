@@ -212,6 +212,12 @@ def _line(
     }
 
 
+def batch_charts(sweeps: Sequence[Sweep]) -> list[Chart]:
+    """All charts of sweeps, as many sweeps in one as can be told apart."""
+    parts = [sweeps[start : start + MOST_SERIES] for start in range(0, len(sweeps), MOST_SERIES)]
+    return [chart for some in parts for chart in (*sweep_charts(some), *heat_charts(some))]
+
+
 def sweep_charts(sweeps: Sequence[Sweep]) -> list[Chart]:
     """A chart a panel of the static picture, a line a sweep over the batch size."""
     common, own = names(sweeps)
