@@ -6,7 +6,7 @@ A run that cannot be read is told in place of a view. Nothing here knows Gradio.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from emobench.analysis.findings import curve_panels
 from emobench.analysis.rows import Row, measured
@@ -19,25 +19,22 @@ from emobench.reports.case_table import Cell, Head, Table, case_tables
 from emobench.reports.chart import Chart
 from emobench.reports.charts import (
     bar_chart,
+    batch_charts,
     curve_charts,
-    heat_charts,
     radar_chart,
     scatter_chart,
-    sweep_charts,
 )
 from emobench.reports.content import Content
 from emobench.reports.phrases import (
     INTERVALS,
     OVERLAP,
-    limit_text,
     radar_caption,
     scatter_caption,
-    skip_text,
+    skip_rows,
     summary_lines,
-    value_text,
+    target_rows,
 )
 from emobench.reports.quantities import figure_text
-from emobench.reports.style import MOST_SERIES
 from emobench.reports.sweep import answer_lines
 from emobench.reports.sweep import heading as sweep_heading
 from emobench.reports.tables import MIB, number
@@ -101,21 +98,12 @@ def summary_html(content: Content) -> str:
     left = len(content.sweeps) - MOST_SWEEPS
     parts.append(marks.note(f"{left} more batch sweeps are in emobench report." if left > 0 else ""))
     if content.targets:
-        rows = [
-            (
-                "met" if item.met else "missed",
-                item.row.id,
-                limit_text(item),
-                value_text(item.metric, item.value),
-            )
-            for item in content.targets
-        ]
-        parts += [marks.heading("Targets"), marks.table(("", "case", "target", "reached"), rows)]
+        heads = ("", "case", "target", "reached")
+        parts += [marks.heading("Targets"), marks.table(heads, target_rows(content))]
     for session in content.sessions:
         parts += [marks.heading("Where it was made"), marks.pairs(session.facts)]
     if content.skips:
-        skipped = [(skip_text(group), ", ".join(group.examples)) for group in content.skips]
-        parts += [marks.heading("Not run"), marks.table(("why", "such as"), skipped)]
+        parts += [marks.heading("Not run"), marks.table(("why", "such as"), skip_rows(content))]
     return "".join(parts)
 
 
@@ -127,25 +115,18 @@ def charts_of(content: Content) -> dict[str, Chart]:
     made: list[Chart] = []
     for group in content.overview.groups:
         if group.across:
-            made.append(scatter_chart(group, scatter_caption(group)))
+            scatter = scatter_chart(group, scatter_caption(group))
+            made.append(replace(scatter, title=f"Accuracy against cost: {scatter.title}"))
     for group in content.overview.groups:
         if radar := radar_chart(group, radar_caption(group)):
             made.append(radar)
     made += [bar_chart(item) for item in content.bars[:MOST_CHARTS]]
-    shown = content.sweeps[:MOST_SWEEPS]
-    for start in range(0, len(shown), MOST_SERIES):
-        some = shown[start : start + MOST_SERIES]
-        made += [*sweep_charts(some), *heat_charts(some)]
+    made += batch_charts(content.sweeps[:MOST_SWEEPS])
     made += [chart for panel in content.curves[:MOST_CHARTS] for chart in curve_charts(panel)]
     found: dict[str, Chart] = {}
     for chart in made:
-        found[_unused(_headed(chart), found)] = chart
+        found[_unused(chart.title, found)] = chart
     return found
-
-
-def _headed(chart: Chart) -> str:
-    scatter = any(series.get("type") == "scatter" and series.get("name") == "Pareto line" for series in chart.data)
-    return f"Accuracy against cost: {chart.title}" if scatter else chart.title
 
 
 def _unused(title: str, taken: Mapping[str, object]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emobench.analysis.bars import Bar, BarChart
-from emobench.reports.canvas import WIDTH, make_canvas, tick_text
+from emobench.reports.canvas import WIDTH, bar_lengths, make_canvas, tick_text
 from emobench.reports.quantities import figure_text, shown
 from emobench.reports.style import SMALL_POINTS, house_style, text_width, wrapped_names
 
@@ -108,8 +108,7 @@ def _draw(axes: Axes, bars: Sequence[Bar], quantity: str, factor: float, width: 
 
     values = [bar.item.value * factor for bar in bars]
     ends = [bar.item.bounds[1] * factor for bar in bars]
-    lows = [value - bar.item.bounds[0] * factor for bar, value in zip(bars, values, strict=True)]
-    highs = [end - value for end, value in zip(ends, values, strict=True)]
+    lows, highs = bar_lengths([bar.item for bar in bars], factor)
     axes.barh(range(len(bars)), values, height=0.62, color=_COLOR, zorder=2)
     if any(lows) or any(highs):
         axes.errorbar(

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emobench.analysis.sweep import Measured
-from emobench.reports.canvas import LOG_FROM, tick_text
-from emobench.reports.style import COLORS, MOST_SERIES
+from emobench.reports import style
+from emobench.reports.canvas import bar_lengths, log_ticks, spread, tick_text
+from emobench.reports.style import GREY, MOST_SERIES
 from emobench.reports.tables import one_line
 
 MARKERS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star")
 DASHES = ("solid", "dash", "dot", "dashdot")
-GREY = "#5a5a5a"
 FONT = {"family": "system-ui, 'Segoe UI', Helvetica, Arial, sans-serif", "size": 12, "color": "#111111"}
 HOVER = "%{text}<extra></extra>"
 
@@ -50,9 +50,7 @@ def text(name: str, *, width: int = 40, lines: int = 3) -> str:
 
 def look(index: int, count: int) -> dict[str, Any]:
     """Color, marker and dash of a series, as in the static pictures."""
-    color = COLORS[
-        2 if count == 1 else round((index % MOST_SERIES) * (len(COLORS) - 1) / (min(count, MOST_SERIES) - 1))
-    ]
+    color = style.look(index % MOST_SERIES, min(count, MOST_SERIES))["color"]
     return {
         "marker": {"color": color, "symbol": MARKERS[index % len(MARKERS)], "size": 9},
         "line": {"color": color, "dash": DASHES[index % len(DASHES)], "width": 1.8},
@@ -102,30 +100,22 @@ def axis_of(title: str, values: Sequence[float] = (), *, log: bool = False, **mo
         "nticks": 7,
         **more,
     }
-    if log and values and min(values) > 0 and max(values) / min(values) >= LOG_FROM:
-        ticks = _log_ticks(min(values), max(values))
+    if log and values and spread(values):
+        ticks = log_ticks(min(values), max(values))
         axis |= {"type": "log", "tickvals": ticks, "ticktext": [tick_text(tick) for tick in ticks]}
     return axis
-
-
-def _log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers from below the lowest to above the highest value, fewer steps a decade where there are many."""
-    decades = math.log10(high / low)
-    steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3.5 else (1,)
-    powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    ticks = [step * 10.0**power for power in powers for step in steps]
-    return [float(f"{tick:.3g}") for tick in ticks if low / 2 <= tick <= high * 2]
 
 
 def error_bars(items: Sequence[Measured], factor: float, color: str) -> dict[str, Any] | None:
     """The 95 % intervals of a series; None where it has none."""
     if all(item.low is None for item in items):
         return None
+    down, up = bar_lengths(items, factor)
     return {
         "type": "data",
         "symmetric": False,
-        "array": [(item.bounds[1] - item.value) * factor for item in items],
-        "arrayminus": [(item.value - item.bounds[0]) * factor for item in items],
+        "array": up,
+        "arrayminus": down,
         "color": color,
         "thickness": 1,
         "width": 0,

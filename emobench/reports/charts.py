@@ -9,13 +9,13 @@ from typing import Any
 from emobench.analysis.bars import BarChart
 from emobench.analysis.findings import CurvePanel
 from emobench.analysis.history import HistoryPanel
-from emobench.analysis.sweep import Level, Sweep, names, normalized
+from emobench.analysis.sweep import Measured, Sweep, names
 from emobench.analysis.tradeoff import QUALITY, Group, radar
-from emobench.reports.chart import FONT, GREY, HOVER, Chart, axis_of, error_bars, layout_of, legend_pixels, look, text
-from emobench.reports.figures import HEAT, PANELS, UTILIZATION, Panel
+from emobench.reports.chart import FONT, HOVER, Chart, axis_of, error_bars, layout_of, legend_pixels, look, text
+from emobench.reports.figures import HEAT, Panel, batches_of, cells_of, panels_of, recorded
 from emobench.reports.quantities import axis_title, figure_text, shown
 from emobench.reports.scatter import RADAR_WORDS, series_of
-from emobench.reports.style import COLORS, MOST_SERIES
+from emobench.reports.style import COLORS, GREY, MOST_SERIES
 from emobench.reports.tables import number, one_line
 
 MOST_BARS = 60
@@ -178,23 +178,13 @@ def history_chart(panel: HistoryPanel) -> Chart:
     for index, line in enumerate(lines):
         style = look(index, len(lines))
         items = [item for _, item in line.points]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": text(line.label),
-                "x": [at for at, _ in line.points],
-                "y": [item.value * how.factor for item in items],
-                "error_y": error_bars(items, how.factor, style["marker"]["color"]),
-                "text": [
-                    f"{text(line.case_id)}<br>run {text(panel.runs[at])}, {text(panel.dates[at])} UTC<br>"
-                    f"{figure_text(panel.metric, item)}"
-                    for at, item in line.points
-                ],
-                "hovertemplate": HOVER,
-                **style,
-            }
-        )
+        told = [
+            f"{text(line.case_id)}<br>run {text(panel.runs[at])}, {text(panel.dates[at])} UTC<br>"
+            f"{figure_text(panel.metric, item)}"
+            for at, item in line.points
+        ]
+        series = _line(line.label, [at for at, _ in line.points], items, how.factor, style)
+        data.append({**series, "text": told, "hovertemplate": HOVER})
     places = range(0, len(panel.runs), math.ceil(len(panel.runs) / 8))
     ticks: dict[str, Any] = {"tickvals": list(places), "ticktext": [text(panel.runs[at], width=18) for at in places]}
     ends = [end * how.factor for line in lines for _, item in line.points for end in item.bounds]
@@ -208,17 +198,31 @@ def history_chart(panel: HistoryPanel) -> Chart:
     return Chart(title=f"{panel.kind}: {how.title}", caption=caption, data=data, layout=layout, height=height)
 
 
+def _line(
+    name: str, x: Sequence[int], items: Sequence[Measured], factor: float, style: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": text(name),
+        "x": list(x),
+        "y": [item.value * factor for item in items],
+        "error_y": error_bars(items, factor, style["marker"]["color"]),
+        **style,
+    }
+
+
+def batch_charts(sweeps: Sequence[Sweep]) -> list[Chart]:
+    """All charts of sweeps, as many sweeps in one as can be told apart."""
+    parts = [sweeps[start : start + MOST_SERIES] for start in range(0, len(sweeps), MOST_SERIES)]
+    return [chart for some in parts for chart in (*sweep_charts(some), *heat_charts(some))]
+
+
 def sweep_charts(sweeps: Sequence[Sweep]) -> list[Chart]:
     """A chart a panel of the static picture, a line a sweep over the batch size."""
     common, own = names(sweeps)
     labels = own if len(sweeps) > 1 else [common]
-    recorded = any("utilization" in level.values for sweep in sweeps for level in sweep.levels)
-    panels = [*PANELS[:-1], UTILIZATION if recorded else PANELS[-1]]
-    return [_sweep_chart(panel, sweeps, labels, common) for panel in panels if _has(panel, sweeps)]
-
-
-def _has(panel: Panel, sweeps: Sequence[Sweep]) -> bool:
-    return any(panel.quantity in level.values for sweep in sweeps for level in sweep.levels)
+    return [_sweep_chart(panel, sweeps, labels, common) for panel in panels_of(sweeps) if recorded(panel, sweeps)]
 
 
 def _sweep_chart(panel: Panel, sweeps: Sequence[Sweep], labels: Sequence[str], common: str) -> Chart:
@@ -227,19 +231,9 @@ def _sweep_chart(panel: Panel, sweeps: Sequence[Sweep], labels: Sequence[str], c
         style = look(index, len(sweeps))
         levels = [level for level in sweep.levels if panel.quantity in level.values]
         items = [level.values[panel.quantity] for level in levels]
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": text(label),
-                "x": [level.batch_size for level in levels],
-                "y": [item.value * panel.factor for item in items],
-                "error_y": error_bars(items, panel.factor, style["marker"]["color"]),
-                "hovertemplate": "batch %{x}: %{y:.4g}",
-                **style,
-            }
-        )
-    batches = sorted({level.batch_size for sweep in sweeps for level in sweep.levels})
+        series = _line(label, [level.batch_size for level in levels], items, panel.factor, style)
+        data.append({**series, "hovertemplate": "batch %{x}: %{y:.4g}"})
+    batches = batches_of(sweeps)
     values = [value for series in data for value in series["y"]]
     x_axis = axis_of("batch size", type="log", tickvals=batches, ticktext=[str(batch) for batch in batches])
     log = panel.factor != 100
@@ -252,19 +246,18 @@ def heat_charts(sweeps: Sequence[Sweep]) -> list[Chart]:
     """A block a quantity: the figure in each cell, the shade its share of the best of the block."""
     common, own = names(sweeps)
     labels = [text(label, width=26) for label in own] if len(sweeps) > 1 else [""]
-    batches = sorted({level.batch_size for sweep in sweeps for level in sweep.levels})
+    batches = batches_of(sweeps)
     charts = []
     for panel in HEAT:
-        if not _has(panel, sweeps):
+        if not recorded(panel, sweeps):
             continue
-        shares = normalized(sweeps, panel.quantity)
-        cells = [{level.batch_size: _cell(level, panel) for level in sweep.levels} for sweep in sweeps]
+        shares, texts = cells_of(panel, sweeps)
         data = {
             "type": "heatmap",
             "x": [str(batch) for batch in batches],
             "y": list(range(len(sweeps))),
-            "z": [[row.get(batch) for batch in batches] for row in shares],
-            "text": [[row.get(batch, "") for batch in batches] for row in cells],
+            "z": [[None if math.isnan(share) else share for share in row] for row in shares],
+            "text": [[cell.replace("\n", "<br>") for cell in row] for row in texts],
             "texttemplate": "%{text}",
             "hovertemplate": "batch %{x}: %{text}<extra></extra>",
             "textfont": FONT,
@@ -282,11 +275,3 @@ def heat_charts(sweeps: Sequence[Sweep]) -> list[Chart]:
         height = 110 + 46 * len(sweeps)
         charts.append(Chart(title=title, caption=one_line(common), data=[data], layout=layout, height=height))
     return charts
-
-
-def _cell(level: Level, panel: Panel) -> str:
-    value = level.value(panel.quantity)
-    if value is not None:
-        return number(value * panel.factor)
-    words = {"ok": "-", "does_not_fit": "does<br>not fit", "timed_out": "timed<br>out"}
-    return words.get(level.status.value, str(level.status.value))

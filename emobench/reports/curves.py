@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emobench.analysis.findings import Curve, CurvePanel
 from emobench.analysis.history import HistoryPanel
-from emobench.reports.canvas import WIDTH, add_legend, make_canvas, nothing_here, value_axis
+from emobench.reports.canvas import (
+    WIDTH,
+    add_legend,
+    bar_lengths,
+    check_count,
+    make_canvas,
+    nothing_here,
+    series_entries,
+    value_axis,
+)
 from emobench.reports.quantities import axis_title, shown
 from emobench.reports.style import MOST_SERIES, SMALL_POINTS, house_style, look, text_width, wrapped_names
 
@@ -49,8 +58,7 @@ def curves_figure(panels: Sequence[CurvePanel], *, width: float = WIDTH) -> Figu
         MissingExtraError: matplotlib is not installed.
     """
     names = _names(panels)
-    if not 1 <= len(names) <= MOST_SERIES:
-        raise ValueError(f"{len(names)} series in one picture; 1 to {MOST_SERIES} can be told apart")
+    check_count(names)
     with house_style():
         figure, grid = make_canvas(width, 2.3 * len(panels), len(panels), 2)
         for index, panel in enumerate(panels):
@@ -62,17 +70,8 @@ def curves_figure(panels: Sequence[CurvePanel], *, width: float = WIDTH) -> Figu
             if index == len(panels) - 1:
                 left.set_xlabel("optimizer step")
                 right.set_xlabel("optimizer step")
-        add_legend(figure, _entries(names), width=width)
+        add_legend(figure, series_entries(names, _NAME_WIDTH), width=width)
     return figure
-
-
-def _entries(names: Sequence[str]) -> list[tuple[Any, str]]:
-    from matplotlib.lines import Line2D
-
-    return [
-        (Line2D([], [], **look(index, len(names))), name)
-        for index, name in enumerate(wrapped_names(names, _NAME_WIDTH))
-    ]
 
 
 def _draw_losses(axes: Axes, curves: Sequence[Curve], names: Sequence[str]) -> None:
@@ -135,7 +134,7 @@ def history_figure(panels: Sequence[HistoryPanel], *, width: float = WIDTH) -> F
         figure, grid = make_canvas(width, 2.1 * len(panels), len(panels), 1)
         for panel, axes in zip(panels, grid, strict=True):
             _draw_history(axes, panel, names, inches=width - 1.0)
-        add_legend(figure, _entries(names), width=width)
+        add_legend(figure, series_entries(names, _NAME_WIDTH), width=width)
     return figure
 
 
@@ -146,20 +145,16 @@ def _draw_history(axes: Axes, panel: HistoryPanel, names: Sequence[str], *, inch
     for line in panel.lines:
         if line.label not in names:
             continue
-        style = look(names.index(line.label), len(names))
-        values = [(index, item) for index, item in line.points]
+        items = [item for _, item in line.points]
         axes.errorbar(
-            [index for index, _ in values],
-            [item.value * how.factor for _, item in values],
-            yerr=[
-                [(item.value - item.bounds[0]) * how.factor for _, item in values],
-                [(item.bounds[1] - item.value) * how.factor for _, item in values],
-            ],
+            [index for index, _ in line.points],
+            [item.value * how.factor for item in items],
+            yerr=bar_lengths(items, how.factor),
             elinewidth=0.9,
             capsize=2,
-            **style,
+            **look(names.index(line.label), len(names)),
         )
-        ends += [end * how.factor for _, item in values for end in item.bounds]
+        ends += [end * how.factor for item in items for end in item.bounds]
     if ends:
         value_axis(axes, ends, log=True, from_zero=panel.metric != "accuracy")
     else:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from emobench.analysis.sweep import Level, Measured, Sweep, names, normalized
 from emobench.outcomes import Status
-from emobench.reports.canvas import add_legend, add_title, check_count, make_canvas, value_axis
+from emobench.reports.canvas import (
+    add_legend,
+    add_title,
+    bar_lengths,
+    check_count,
+    draw_cells,
+    make_canvas,
+    nothing_here,
+    series_entries,
+    value_axis,
+)
 from emobench.reports.style import (
     GREY,
     SMALL_POINTS,
@@ -19,13 +29,12 @@ from emobench.reports.style import (
     text_width,
     wrapped_names,
 )
-from emobench.reports.tables import number
+from emobench.reports.tables import MIB, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MIB = 2**20
 _NAME_WIDTH = 34
 """Characters of a line of a name in a legend."""
 
@@ -54,9 +63,6 @@ UTILIZATION = Panel(quantity="utilization", title="Utilization", unit="%", facto
 
 HEAT = (PANELS[1], PANELS[0], PANELS[2], PANELS[5])
 """Blocks of the heat-map. Latency per sample and efficiency would be shaded as throughput and latency are."""
-_BEST_IS_DARK = "Blues"
-_WHITE_FROM = 0.6
-"""Share from which a cell is dark enough for white text."""
 _CELL_INCHES = 0.62
 _FEW = 2
 """Sweeps up to which the 90th percentile is drawn beside the median."""
@@ -76,12 +82,12 @@ def sweep_figure(sweeps: Sequence[Sweep], *, width: float = 10.0) -> Figure:
         MissingExtraError: matplotlib is not installed.
     """
     check_count(sweeps)
-    panels = _panels(sweeps)
+    panels = panels_of(sweeps)
     columns = 3 if width >= 9 else 2
     rows = math.ceil(len(panels) / columns)
     with house_style():
         figure, grid = make_canvas(width, 2.6 * rows, rows, columns)
-        batches = sorted({level.batch_size for sweep in sweeps for level in sweep.levels})
+        batches = batches_of(sweeps)
         ticks = _ticks(batches, inches=width / columns - 0.9)
         for index, (panel, axes) in enumerate(zip(panels, grid, strict=True)):
             _draw_panel(axes, panel, sweeps)
@@ -91,9 +97,19 @@ def sweep_figure(sweeps: Sequence[Sweep], *, width: float = 10.0) -> Figure:
     return figure
 
 
-def _panels(sweeps: Sequence[Sweep]) -> list[Panel]:
-    recorded = any("utilization" in level.values for sweep in sweeps for level in sweep.levels)
-    return [*PANELS[:-1], UTILIZATION if recorded else PANELS[-1]]
+def panels_of(sweeps: Sequence[Sweep]) -> list[Panel]:
+    """What is drawn against the batch size."""
+    return [*PANELS[:-1], UTILIZATION if recorded(UTILIZATION, sweeps) else PANELS[-1]]
+
+
+def recorded(panel: Panel, sweeps: Sequence[Sweep]) -> bool:
+    """Whether any of the sweeps has the quantity."""
+    return any(panel.quantity in level.values for sweep in sweeps for level in sweep.levels)
+
+
+def batches_of(sweeps: Sequence[Sweep]) -> list[int]:
+    """Every batch size, in order."""
+    return sorted({level.batch_size for sweep in sweeps for level in sweep.levels})
 
 
 def _draw_panel(axes: Axes, panel: Panel, sweeps: Sequence[Sweep]) -> None:
@@ -107,8 +123,7 @@ def _draw_panel(axes: Axes, panel: Panel, sweeps: Sequence[Sweep]) -> None:
         axes.axhline(100, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
         ends.append(100)
     if not ends:
-        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", va="center", color=GREY)
-        axes.set_yticks([])
+        nothing_here(axes)
         return
     if panel is PANELS[0] and len(sweeps) <= _FEW:
         ends += _draw_p90(axes, sweeps, panel.factor)
@@ -141,15 +156,13 @@ def _draw_line(
     batches = [batch for batch, _ in points]
     values = [math.nan if item is None else item.value * factor for _, item in points]
     axes.plot(batches, values, markeredgecolor="white", markeredgewidth=0.5, clip_on=False, zorder=3, **style)
-    ends = [value for value in values if math.isfinite(value)]
     for batch, item in points:
-        if item is not None and item.low is not None and item.high is not None:
-            bar = [[(item.value - item.low) * factor], [(item.high - item.value) * factor]]
+        if item is not None and item.low is not None:
+            bar = bar_lengths([item], factor)
             axes.errorbar(
                 [batch], [item.value * factor], bar, color=style["color"], elinewidth=1.0, capsize=2.5, zorder=2
             )
-            ends += [item.low * factor, item.high * factor]
-    return ends
+    return [end * factor for _, item in points if item is not None for end in item.bounds]
 
 
 def _ticks(batches: Sequence[int], *, inches: float) -> list[int]:
@@ -232,8 +245,7 @@ def _series(sweeps: Sequence[Sweep]) -> list[tuple[Any, str]]:
     from matplotlib.lines import Line2D
 
     _, own = names(sweeps)
-    labels = wrapped_names(own, _NAME_WIDTH) if len(sweeps) > 1 else []
-    lines = [(Line2D([], [], **look(index, len(sweeps))), label) for index, label in enumerate(labels)]
+    lines = series_entries(own, _NAME_WIDTH) if len(sweeps) > 1 else []
     if any(item.low is not None for sweep in sweeps for level in sweep.levels for item in level.values.values()):
         lines.append((Line2D([], [], color=GREY, marker="|", linestyle="", markersize=9), "95 % interval"))
     if len(sweeps) <= _FEW and any("latency_p90_seconds" in level.values for sweep in sweeps for level in sweep.levels):
@@ -252,14 +264,11 @@ def heat_figure(sweeps: Sequence[Sweep], *, width: float = 10.0) -> Figure:
         MissingExtraError: matplotlib is not installed.
     """
     check_count(sweeps)
-    blocks = [
-        block for block in HEAT if any(block.quantity in level.values for sweep in sweeps for level in sweep.levels)
-    ]
-    blocks = blocks or [HEAT[0]]
+    blocks = [block for block in HEAT if recorded(block, sweeps)] or [HEAT[0]]
     common, own = names(sweeps)
     with house_style():
         labels = wrapped_names(own, _NAME_WIDTH) if len(sweeps) > 1 else [""]
-        batches = sorted({level.batch_size for sweep in sweeps for level in sweep.levels})
+        batches = batches_of(sweeps)
         margin = max(text_width(label, SMALL_POINTS) for label in labels) + 0.6
         titles = max(text_width(_block_title(block, sweeps), TEXT_POINTS + 1) for block in blocks)
         block_width = max(_CELL_INCHES * len(batches), titles)
@@ -292,38 +301,31 @@ def _shade_bar(figure: Figure, image: Any, grid: Sequence[Axes]) -> None:
 
 
 def _draw_block(axes: Axes, block: Panel, sweeps: Sequence[Sweep], batches: Sequence[int]) -> Any:
-    import numpy as np
-
-    shares = normalized(sweeps, block.quantity)
-    table = np.array([[row.get(batch, math.nan) for batch in batches] for row in shares], dtype=np.float64)
     axes.set_title(_block_title(block, sweeps))
-    axes.grid(visible=False)
     axes.set_facecolor("#ececec")
     axes.spines[:].set_visible(False)
-    image = axes.imshow(table, cmap=_BEST_IS_DARK, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    # The best is dark.
+    image = draw_cells(axes, *cells_of(block, sweeps), aspect="auto")
     # White lines between the cells.
-    axes.set_xticks(np.arange(-0.5, len(batches)), minor=True)
-    axes.set_yticks(np.arange(-0.5, len(sweeps)), minor=True)
+    axes.set_xticks([place - 0.5 for place in range(len(batches) + 1)], minor=True)
+    axes.set_yticks([place - 0.5 for place in range(len(sweeps) + 1)], minor=True)
     axes.grid(which="minor", color="white", linewidth=1.5, visible=True)
     axes.tick_params(which="minor", length=0)
-    for y, sweep in enumerate(sweeps):
-        for level in sweep.levels:
-            x = batches.index(level.batch_size)
-            dark = table[y, x] > _WHITE_FROM
-            axes.text(
-                x,
-                y,
-                _cell_text(level, block),
-                ha="center",
-                va="center",
-                fontsize=SMALL_POINTS,
-                color="white" if dark else "black",
-            )
     return image
 
 
 def _block_title(block: Panel, sweeps: Sequence[Sweep]) -> str:
     return f"{_panel_title(block, sweeps)}, {block.unit}"
+
+
+def cells_of(block: Panel, sweeps: Sequence[Sweep]) -> tuple[list[list[float]], list[list[str]]]:
+    """Of every sweep at every batch size the share of the best, not a number where there is none, and the text."""
+    batches = batches_of(sweeps)
+    texts = [{level.batch_size: _cell_text(level, block) for level in sweep.levels} for sweep in sweeps]
+    return (
+        [[row.get(batch, math.nan) for batch in batches] for row in normalized(sweeps, block.quantity)],
+        [[row.get(batch, "") for batch in batches] for row in texts],
+    )
 
 
 def _cell_text(level: Level, block: Panel) -> str:

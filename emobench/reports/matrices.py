@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from emobench.analysis.findings import Confusion
-from emobench.reports.canvas import WIDTH, make_canvas
-from emobench.reports.style import SMALL_POINTS, house_style, text_width, wrapped_names
+from emobench.reports.canvas import WIDTH, draw_cells, make_canvas
+from emobench.reports.style import house_style, text_width, wrapped_names
 from emobench.reports.tables import short_names
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ A_PAGE = 6
 MOST_WRITTEN = 8
 """Classes up to which the counts stand in the cells, and the names at the axes."""
 _CLASS_WIDTH = 12
-_WHITE_FROM = 0.6
 
 
 def matrices_figure(found: Sequence[Confusion], titles: Sequence[str], *, width: float = WIDTH) -> Figure:
@@ -46,20 +45,17 @@ def matrices_figure(found: Sequence[Confusion], titles: Sequence[str], *, width:
 
 def _draw(axes: Axes, matrix: Confusion, title: str) -> None:
     axes.set_title(title)
-    axes.grid(visible=False)
-    axes.imshow(matrix.shares, cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    written = len(matrix.classes) <= MOST_WRITTEN
+    counts = [[_count(count) for count in row] for row in matrix.counts] if written else []
+    draw_cells(axes, matrix.shares, counts, aspect="equal")
     axes.set(xlabel="predicted", ylabel="label")
     axes.tick_params(length=0)
-    if len(matrix.classes) > MOST_WRITTEN:
+    if not written:
         return
     short = short_names(set(matrix.classes), _CLASS_WIDTH)
     names = wrapped_names([short[name] for name in matrix.classes], _CLASS_WIDTH)
     axes.set_xticks(range(len(names)), names, rotation=0 if len(names) < 4 else 90)
     axes.set_yticks(range(len(names)), names)
-    for y, (row, shares) in enumerate(zip(matrix.counts, matrix.shares, strict=True)):
-        for x, (count, share) in enumerate(zip(row, shares, strict=True)):
-            color = "white" if share > _WHITE_FROM else "black"
-            axes.text(x, y, _count(count), ha="center", va="center", fontsize=SMALL_POINTS, color=color)
 
 
 def _count(count: int) -> str:

@@ -22,27 +22,25 @@ from emobench.reports.case_table import Table, case_tables
 from emobench.reports.chart import Chart
 from emobench.reports.charts import (
     bar_chart,
+    batch_charts,
     curve_charts,
-    heat_charts,
     history_chart,
     radar_chart,
     scatter_chart,
-    sweep_charts,
 )
 from emobench.reports.content import Content
 from emobench.reports.phrases import (
     INTERVALS,
     OVERLAP,
+    case_of,
     history_caption,
-    limit_text,
     name_of,
     radar_caption,
     scatter_caption,
-    skip_text,
+    skip_rows,
     summary_lines,
-    value_text,
+    target_rows,
 )
-from emobench.reports.style import MOST_SERIES
 from emobench.reports.sweep import answer_lines, heading
 from emobench.reports.tables import shortened
 
@@ -200,14 +198,18 @@ def _chart_sections(content: Content, book: Book) -> list[Section]:
 
 
 def _sweep_sections(content: Content, book: Book) -> list[Section]:
-    charts = []
-    for start in range(0, len(content.sweeps), MOST_SERIES):
-        some = content.sweeps[start : start + MOST_SERIES]
-        charts += [*sweep_charts(some), *heat_charts(some)]
     pairs = zip(content.sweeps, content.answers, strict=True)
     blocks = [(heading(sweep), answer_lines(sweep, found)) for sweep, found in pairs]
     note = "In the shaded charts the shade is the share of the best value of the chart; the darkest is the best."
-    return [Section(anchor="batches", title="Batch sizes", note=note, blocks=blocks, charts=book.place(charts))]
+    return [
+        Section(
+            anchor="batches",
+            title="Batch sizes",
+            note=note,
+            blocks=blocks,
+            charts=book.place(batch_charts(content.sweeps)),
+        )
+    ]
 
 
 def _matrices(content: Content) -> Section:
@@ -236,14 +238,9 @@ def _matrix(item: Confusion, *, several: bool) -> dict[str, Any]:
 
 
 def _finding_sections(content: Content) -> list[Section]:
-    several = len(content.records) > 1
-
-    def case(name: str, run: str) -> str:
-        return f"{name}, run {run}" if several else name
-
     traces = [
         (
-            case(item.row.id, item.row.run),
+            case_of(content, item.row),
             item.verdict,
             "" if item.achieved_share is None else f"{item.achieved_share:.0%}",
             ", ".join(f"{name} {share:.0%}" for name, share in item.largest),
@@ -251,19 +248,9 @@ def _finding_sections(content: Content) -> list[Section]:
         )
         for item in content.traces
     ]
-    targets = [
-        (
-            "met" if item.met else "missed",
-            case(item.row.id, item.row.run),
-            limit_text(item),
-            value_text(item.metric, item.value),
-        )
-        for item in content.targets
-    ]
     heads = ("case", "limited by", "of the ceiling", "takes most of the time", "advice")
-    skipped = [(skip_text(group), ", ".join(group.examples)) for group in content.skips]
     return [
         Section(anchor="traces", title="Traces", heads=heads, grid=traces),
-        Section(anchor="targets", title="Targets", heads=("", "case", "target", "reached"), grid=targets),
-        Section(anchor="skipped", title="Not run", heads=("why", "such as"), grid=skipped),
+        Section(anchor="targets", title="Targets", heads=("", "case", "target", "reached"), grid=target_rows(content)),
+        Section(anchor="skipped", title="Not run", heads=("why", "such as"), grid=skip_rows(content)),
     ]

@@ -152,6 +152,29 @@ def value_text(metric: str, value: float) -> str:
     return figure_text(metric, Measured(value=value)) if metric in METRICS else number(value)
 
 
+def target_rows(content: Content) -> list[tuple[str, str, str, str]]:
+    """Of every target whether it was met, by which case, what it asked for and what was reached."""
+    return [
+        (
+            "met" if item.met else "missed",
+            case_of(content, item.row),
+            limit_text(item),
+            value_text(item.metric, item.value),
+        )
+        for item in content.targets
+    ]
+
+
+def case_of(content: Content, row: Row) -> str:
+    """The id of a case, with its run where there are several."""
+    return f"{row.id}, run {row.run}" if len(content.records) > 1 else row.id
+
+
+def skip_rows(content: Content) -> list[tuple[str, str]]:
+    """Why cases were skipped, and examples of them."""
+    return [(skip_text(group), ", ".join(group.examples)) for group in content.skips]
+
+
 def _ended(content: Content, status: Status) -> str:
     rows = [row for row in content.overview.rows if row.result.status is status]
     parts = [f"{row.id}: {'; '.join(row.result.reasons) or 'no reason was recorded'}" for row in rows[:MOST]]

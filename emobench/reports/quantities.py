@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from emobench.analysis.rows import MEMORY
 from emobench.analysis.sweep import Measured
 from emobench.outcomes import METRICS
-from emobench.reports.tables import number
-
-MIB = 2**20
+from emobench.reports.tables import MIB, number
 
 
 @dataclass(frozen=True, kw_only=True)

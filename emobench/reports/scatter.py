@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from emobench.analysis.tradeoff import QUALITY, Candidate, Group, radar
-from emobench.reports.canvas import WIDTH, add_legend, add_title, make_canvas, nothing_here, value_axis
+from emobench.reports.canvas import (
+    WIDTH,
+    add_legend,
+    add_title,
+    bar_lengths,
+    make_canvas,
+    nothing_here,
+    series_entries,
+    value_axis,
+)
 from emobench.reports.quantities import axis_title, shown
 from emobench.reports.style import GREY, MOST_SERIES, SMALL_POINTS, house_style, look, text_width, wrapped_names
 
@@ -75,12 +84,11 @@ def _draw_group(axes: Axes, group: Group, axis: str, values: Sequence[str], keys
 
 def _draw_point(axes: Axes, item: Candidate, across: str, factor: float, style: dict[str, Any]) -> None:
     x, y = item.costs[across], item.quality
-    low, high = (end * factor for end in x.bounds)
     axes.errorbar(
         [x.value * factor],
         [y.value],
-        xerr=[[x.value * factor - low], [high - x.value * factor]],
-        yerr=[[y.value - y.bounds[0]], [y.bounds[1] - y.value]],
+        xerr=bar_lengths([x], factor),
+        yerr=bar_lengths([y], 1),
         color=style["color"],
         marker=style["marker"],
         markersize=7,
@@ -152,14 +160,7 @@ def radar_figure(group: Group, *, width: float = WIDTH) -> Figure | None:
             style = {**look(index, len(rows)), "linewidth": 1.6}
             axes.plot([*xs, xs[0]], [*ys, ys[0]], **style)
         add_title(figure, group.name, width=width)
-        from matplotlib.lines import Line2D
-
-        names = wrapped_names([item.label for item, _ in rows], _NAME_WIDTH)
-        add_legend(
-            figure,
-            [(Line2D([], [], **look(index, len(rows))), name) for index, name in enumerate(names)],
-            width=width,
-        )
+        add_legend(figure, series_entries([item.label for item, _ in rows], _NAME_WIDTH), width=width)
     return figure
 
 

@@ -14,8 +14,11 @@ from emobench.analysis.sweep import Source, sweeps
 from emobench.outcomes import Metric, Status, metric
 from emobench.records.record import Record
 from emobench.reports import sweep as report
-from emobench.reports.sweep import answer_lines, cell, heading, markdown, summary_text, sweep_csv, sweep_json
+from emobench.reports.content import content
+from emobench.reports.sweep import cell, markdown, summary_text, sweep_csv, sweep_json
 from emobench.reports.tables import one_line
+from emobench.reports.texts import report_markdown
+from tests.reports.made_runs import a_run
 
 
 def timed(batch: int, *metrics: Metric, **fields: Any) -> Record:
@@ -133,8 +136,7 @@ def test_names_stay_names_in_every_file() -> None:
     (row,) = csv.DictReader(io.StringIO(sweep_csv(shown).decode()))
     assert row["model"].startswith("'=cmd")
     assert "\x1b" not in row["model"]
-    lines = [text for _, text in answer_lines(shown[0], answers[0])]
-    page = "\n".join(map(markdown, [heading(shown[0]), *lines]))
+    page = report_markdown(content({"0001": a_run(sources[0].results)})).decode()
     assert "<script>" not in page
     assert r"\[x\](http://y)" in page
     assert r"\|" in page

@@ -1,15 +1,11 @@
-"""What is wrong with the texts of a figure as drawn: what tests of figures look at."""
+"""What is wrong with the texts of a drawn figure. It draws nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 from emobench.reports.style import SMALL_POINTS, house_style
 
@@ -20,6 +16,8 @@ def text_faults(figure: Figure, *, box: Any = None) -> list[str]:
     Empty where every text can be read. Extents are those of the renderer; a text of blanks is none. ``box`` is what is
     printed, in inches from the figure's lower left corner, where that is not the figure itself.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     with house_style():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]  # matplotlib's
@@ -33,6 +31,8 @@ def text_faults(figure: Figure, *, box: Any = None) -> list[str]:
     # One pixel: the extents of a text are whole pixels around its ink.
     edge = figure.bbox.padded(1)
     if box is not None:
+        from matplotlib.transforms import Bbox
+
         edge = Bbox(box.get_points() * figure.dpi)
     for text, box in boxes:
         if box.x0 < edge.x0 or box.y0 < edge.y0 or box.x1 > edge.x1 or box.y1 > edge.y1:
@@ -50,6 +50,9 @@ def _overlaps(boxes: Sequence[tuple[str, Any]]) -> list[str]:
 
 
 def _drawn_texts(figure: Figure) -> list[Any]:
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
     hidden: set[int] = set()
     for axis in figure.findobj(Axis):
         assert isinstance(axis, Axis)
