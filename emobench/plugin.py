@@ -5,7 +5,6 @@ It is loaded in every pytest session of an environment that has EmoBench, so not
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Generator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emobench.errors import EmoBenchError
+from emobench.fixture_source import goes_back_to, signature_names, takes, visible
 from emobench.progress import STDERR
 
 if TYPE_CHECKING:
@@ -203,22 +203,6 @@ def has_case(item: pytest.Item) -> bool:
     return "case" in getattr(item, "fixturenames", ()) and takes(item, "case", from_module=__name__)
 
 
-def takes(item: pytest.Item, name: str, *, from_module: str) -> bool:
-    """Whether the test's fixture of this name is the one that the module defines, or goes back to it."""
-    info = getattr(item, "_fixtureinfo", None)
-    return goes_back_to(from_module, name, info.name2fixturedefs.get(name, ()) if info else ())
-
-
-def goes_back_to(module: str, name: str, definitions: Sequence[Any]) -> bool:
-    """Whether the last definition is the module's, or takes the one before it, and so on."""
-    for found in reversed(definitions):
-        if getattr(found.func, "__module__", None) == module:
-            return True
-        if name not in found.argnames:
-            break
-    return False
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
     # Before pytest asks which fixtures the test takes.
@@ -227,18 +211,10 @@ def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str
     marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers("parametrize")]
     if any(mark.name == "parametrize" and "case" in str(mark.args[:1]) for mark in marks):
         return
-    # The one way to learn whose fixture a test will get before it is made; pytest offers no public one.
-    definitions = collector.session._fixturemanager.getfixturedefs("case", collector) or ()
-    if goes_back_to(__name__, "case", definitions):
+    if goes_back_to(__name__, "case", visible("case", collector)):
         from emobench.suite import offer_axes
 
         offer_axes(collector.session)
-
-
-def signature_names(function: FunctionType) -> Sequence[str]:
-    """Names of the arguments of a function, below its decorators."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from emobench.fixture_source import visible
 from emobench.plugin import has_case, session_of
 
 BENCHMARKS = "benchmarks"
@@ -69,7 +70,7 @@ def offer_axes(session: pytest.Session) -> None:
     manager = session.config.pluginmanager
     if any(manager.has_plugin(f"{parent}{FIXTURES}.axes") for parent in ("", f"{__package__}.")):
         return
-    theirs = {axis for axis in AXES if session._fixturemanager.getfixturedefs(axis, session)}
+    theirs = {axis for axis in AXES if visible(axis, session)}
     for name in (*(module for axis, module in AXES.items() if axis not in theirs), *HOOKS):
         module = load(FIXTURES, name)
         manager.register(module, module.__name__)

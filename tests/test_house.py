@@ -17,7 +17,7 @@ PACKAGE = ROOT / "emobench"
 LAYERS = {
     0: {
         *("errors", "specs", "outcomes", "extras", "devices", "files", "hub", "data_profile", "order_statistics"),
-        *("collector", "progress"),
+        *("collector", "progress", "fixture_source"),
     },
     1: {"catalogue", "estimate", "preflight"},
     2: {"data", "models"},

@@ -146,7 +146,9 @@ def test_a_suite_without_a_case_pays_nothing(tmp_path: Path, body: str, options:
     assert result.returncode == 0, result.stdout
     loaded = set(result.stdout.rpartition("loaded:")[2].split())
     executors = {f"emobench.executors{part}" for part in ("", ".hooks", ".manifest", ".shards")}
-    few = {f"emobench{part}" for part in ("", ".plugin", ".progress", ".errors", ".files")} | executors
+    few = {
+        f"emobench{part}" for part in ("", ".plugin", ".progress", ".errors", ".files", ".fixture_source")
+    } | executors
     assert loaded <= few
 
 
