@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emobench.plugin import has_case, session_of
+from emobench.session.lookup import has_case, session_of
 from emobench.session.skips import asks_for, slow_asked_for
 
 ALONE_BY_OPTION = Path(__file__).parent / "benchmarks" / "test_distributed.py"

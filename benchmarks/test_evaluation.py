@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emobench.cases.case import Case
+from emobench.recipes.full_pass import full_pass
 from emobench.specs import DatasetSpec, DeviceKind, ModelSpec, Precision
 
 if TYPE_CHECKING:
-    from emobench.evaluation.stream import Streamed
-    from emobench.models.load import LoadedModel
     from fixtures.say import Say
 
 
@@ -25,29 +24,7 @@ def test_evaluation(
 
     A model without a classifier's head is trained before, at the profile's size; rows it saw are left out.
     """
-    from emobench.evaluation.stream import evaluate_stream
-    from emobench.recipes.full_pass import (
-        classifier,
-        keep_evaluation,
-        open_rows,
-        showing,
-        trace_answers,
-        try_budgets,
-        writing_predictions,
-    )
-
-    rows = open_rows(case)
-    ready = classifier(case, rows)
-    budget = try_budgets(case, rows, ready).token_budget
-    usual = {**rows.arguments, "fold": rows.fold, "token_budget": budget, "progress": showing(case, rows)}
-
-    def evaluate(loaded: LoadedModel, seed: int) -> Streamed:
-        with writing_predictions(case, rows) as keep:
-            return evaluate_stream(loaded.model, rows.windows(), rows.class_names, keep=keep, **usual)
-
-    (found,) = case.measure(evaluate, prepare=lambda seed: ready)
-    keep_evaluation(case, rows, ready, found)
-    trace_answers(case, rows, ready, budget)
+    full_pass(case)
 
 
 MANY_ROWS = 369_475

@@ -107,7 +107,8 @@ def our_recipe(material: Material, seed: int) -> Outcome:
     from emobench.devices import cpu_has_fast_bf16, torch_dtype
     from emobench.evaluation.labels import predict
     from emobench.models.load import load_classifier
-    from emobench.training.fit import FitPlan, fit
+    from emobench.training.fit import fit
+    from emobench.training.plan import FitPlan
 
     precision = "bf16" if cpu_has_fast_bf16() else "fp32"
     loaded = load_classifier(
@@ -356,7 +357,8 @@ from emobench.data.prepare import load_splits
 from emobench.evaluation.labels import evaluate
 from emobench.measurement.usage import watch_memory
 from emobench.models.load import load_classifier, load_tokenizer
-from emobench.training.fit import FitPlan, fit
+from emobench.training.fit import fit
+from emobench.training.plan import FitPlan
 
 model = find_model("all-minilm-l6-v2")
 profile = find_profile("quick").model_copy(update={"train": 640, "validation": 100, "test": 640})

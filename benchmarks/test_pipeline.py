@@ -72,7 +72,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from emobench.data.prepare import load_splits
     from emobench.models.load import load_classifier, load_tokenizer
     from emobench.models.save import save_model
-    from emobench.training.fit import FitPlan, fit
+    from emobench.training.fit import fit
+    from emobench.training.plan import FitPlan
 
     model = find_model("all-minilm-l6-v2")
     tokenizer = load_tokenizer(model)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from emobench.cases.case import Case
-from emobench.recipes import shrink as shrinking
-from emobench.recipes.pair import compare
+from emobench.recipes.shrink import Original, shrink_and_compare
 from emobench.specs import DatasetSpec, DeviceKind, MethodSpec, ModelSpec, Precision
 
 
 @pytest.fixture(scope="module")
-def originals() -> dict[str, shrinking.Original]:
+def originals() -> dict[str, Original]:
     """The original that was used last; others of the run come back from its folder, and none is trained twice."""
     return {}
 
@@ -19,7 +18,7 @@ def originals() -> dict[str, shrinking.Original]:
 @pytest.mark.shrink
 def test_shrink(
     case: Case,
-    originals: dict[str, shrinking.Original],
+    originals: dict[str, Original],
     model: ModelSpec,
     dataset: DatasetSpec,
     method: MethodSpec,
@@ -27,7 +26,4 @@ def test_shrink(
     device: DeviceKind,
 ) -> None:
     """Shrink the trained fp32 original; both evaluate all held-out rows in turn, and are compared row by row."""
-    material = shrinking.material(case)
-    original = shrinking.train_original(case, material, originals)
-    variant = shrinking.shrink(case, original, material)
-    compare(case, original.loaded, variant, material)
+    shrink_and_compare(case, originals)

@@ -1,3 +1,3 @@
 """EmoBench: train, evaluate and time small language models as pytest benchmarks."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

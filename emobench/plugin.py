@@ -5,6 +5,7 @@ It is loaded in every pytest session of an environment that has EmoBench, so not
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Generator, Sequence
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from emobench.errors import EmoBenchError
-from emobench.fixture_source import goes_back_to, signature_names, takes, visible
+from emobench.kinds import KINDS
 from emobench.progress import STDERR
 
 if TYPE_CHECKING:
@@ -26,23 +27,12 @@ MARKERS = {
     "cuda": "the case runs on an NVIDIA GPU",
     "mps": "the case runs on an Apple GPU",
     "quantized": "the case's weights are stored in fewer bits than they compute in",
-    "finetune": "the case trains a classifier and evaluates it",
-    "inference": "the case times forward passes",
-    "generation": "the case times prefill and decoding",
-    "evaluation": "the case predicts a whole data set",
-    "shrink": "the case makes a trained model smaller and compares it with the original",
-    "pretraining": "the case trains from scratch",
+    **{kind.marker: kind.meaning for kind in KINDS.values()},
     "slow": "left out without --emo-slow or -m slow",
     "nightly": "left out without -m nightly",
     "network": "needs a hub",
 }
 
-
-LOADS_MATERIAL = ("finetune", "shrink", "evaluation")
-"""Kinds of cases that read their data before anything else, and are checked with it in hand."""
-
-BASELINE_UNUSABLE = 12
-"""Exit code where the baseline cannot be used."""
 
 CHECKED_EARLY = (
     *("emo_profile", "emo_seeds", "emo_set", "emo_target", "emo_price"),
@@ -154,7 +144,7 @@ def offer_suite(config: pytest.Config) -> None:
     except EmoBenchError as error:
         raise pytest.UsageError(str(error)) from error
     if offered:
-        from emobench import suite
+        from emobench.session import suite
 
         if not config.pluginmanager.is_registered(suite):
             config.pluginmanager.register(suite, suite.__name__)
@@ -169,25 +159,20 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         del config.stash[STDERR]
 
 
+def has_case(item: pytest.Item) -> bool:
+    """Whether a test is a benchmark case; sessions in which none is called like one import nothing to know."""
+    if "case" not in getattr(item, "fixturenames", ()):
+        return False
+    from emobench.session import lookup
+
+    return lookup.has_case(item)
+
+
 def session_of(config: pytest.Config) -> Session:
-    """The EmoBench side of a pytest session, made when it is first needed.
+    """The EmoBench side of a pytest session, made when it is first needed."""
+    from emobench.session import lookup
 
-    Raises:
-        pytest.UsageError: an option names something unknown; the text is the error's one line.
-        pytest.exit.Exception: the baseline cannot be used; with its exit code, before any case runs.
-    """
-    from emobench.session.run import SESSION, Session
-
-    if SESSION not in config.stash:
-        from emobench.errors import BaselineError
-
-        try:
-            config.stash[SESSION] = Session(config)
-        except BaselineError as error:
-            pytest.exit(str(error), returncode=BASELINE_UNUSABLE)
-        except EmoBenchError as error:
-            raise pytest.UsageError(str(error)) from error
-    return config.stash[SESSION]
+    return lookup.session_of(config)
 
 
 def running(config: pytest.Config) -> Session | None:
@@ -196,25 +181,19 @@ def running(config: pytest.Config) -> Session | None:
     return None if module is None else config.stash.get(module.SESSION, None)
 
 
-def has_case(item: pytest.Item) -> bool:
-    """Whether a test is a benchmark case: not by a parameter or a fixture of the user's that is called ``case``."""
-    if "case" in getattr(getattr(item, "callspec", None), "params", {}):
-        return False
-    return "case" in getattr(item, "fixturenames", ()) and takes(item, "case", from_module=__name__)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
     # Before pytest asks which fixtures the test takes.
-    if not isinstance(obj, FunctionType) or "case" not in signature_names(obj):
-        return
-    marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers("parametrize")]
-    if any(mark.name == "parametrize" and "case" in str(mark.args[:1]) for mark in marks):
-        return
-    if goes_back_to(__name__, "case", visible("case", collector)):
-        from emobench.suite import offer_axes
+    if isinstance(obj, FunctionType) and "case" in signature_names(obj):
+        from emobench.session.suite import offer_axes_to
 
-        offer_axes(collector.session)
+        offer_axes_to(obj, collector)
+
+
+def signature_names(function: FunctionType) -> Sequence[str]:
+    """Names of the arguments of a function, below its decorators."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -267,13 +246,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         session = session_of(item.config)
         refuse_or_skip(session, item)
-        session.switch_clock(item, on=True)
+        if session.place.workers:
+            from emobench.session.workers import switch_clock
+
+            switch_clock(session, item, on=True)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    if has_case(item):
-        session_of(item.config).switch_clock(item, on=False)
+    if has_case(item) and session_of(item.config).place.workers:
+        from emobench.session.workers import switch_clock
+
+        switch_clock(session_of(item.config), item, on=False)
 
 
 @pytest.fixture
@@ -320,7 +304,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
     session = session_of(item.config)
     try:
-        if made.spec.kind not in LOADS_MATERIAL:
+        if not made.spec.kind.reads_data_first:
             check_running(made, None)
         yield
         keep_predictions(made)
@@ -345,27 +329,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if ours is None:
         return
     if not session.config.pluginmanager.has_plugin("emobench-controller"):
+        from emobench.session.end import end_session
+
         end_session(session, ours)
     if ours.place.workers:
         from emobench.session.workers import tell_controller
 
         tell_controller(ours)
-
-
-def end_session(session: pytest.Session, ours: Session) -> None:
-    """Save the run and decide what was gated; both may change the exit code."""
-    from emobench.session.run_gate import gate_ended
-    from emobench.session.summary import unheeded
-
-    if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and ours.kept_from_before:
-        session.exitstatus = pytest.ExitCode.OK
-    if not ours.save():
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-    elif session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        session.exitstatus = gate_ended(ours) or session.exitstatus
-        if session.exitstatus == pytest.ExitCode.OK and ours.records and "--benchmark-compare-fail" in unheeded(ours):
-            # A limit that nobody looked at is not kept.
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

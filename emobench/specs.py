@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer
+
+from emobench.kinds import Kind, Work, find_kind
 
 RESULT_VERSION = 2
 """Raised when EmoBench changes in a way that moves results: part of every case's key."""
@@ -18,7 +20,6 @@ Backend = Literal["eager", "compile", "onnxruntime"]
 MethodName = Literal["head", "full", "lora"]
 ShrinkName = Literal["prune-structured", "prune-magnitude", "quantize-int8", "distill"]
 Weights = Literal["pretrained", "random"]
-CaseKind = Literal["finetune", "inference", "generation", "evaluation", "shrink"]
 TargetGroup = Literal["attention", "mlp"]
 Wrapper = Literal["ddp", "fsdp", "deepspeed"]
 
@@ -87,6 +88,10 @@ class ModelSpec(Spec):
     """Folder with a saved model, for rows of the user's own."""
     labels: tuple[str, ...] | None = None
     """Class names, where the hub model is a ready classifier."""
+
+    def is_for(self, kind: Kind) -> bool:
+        """Whether there are cases of this kind with this model."""
+        return kind.takes(decoder=self.kind == "decoder", ready=self.labels is not None)
 
 
 class DatasetSpec(Spec):
@@ -223,24 +228,18 @@ class LaunchSpec(Spec):
         return f"{self.wrapper}-x{self.processes}"
 
 
-_LATENCY = ("latency_seconds", "latency_cap_seconds", "latency_rounds", "prompt_tokens")
-_SIZES = ("train", "validation", "test", "epochs", "max_length", "early_stopping_patience", "max_steps")
-
-PROFILE_OF_KIND: Mapping[CaseKind, tuple[str, ...]] = {
-    "finetune": _SIZES,
-    "inference": _LATENCY,
-    "generation": (*_LATENCY, "new_tokens"),
-    # These two read fewer rows at profile smoke.
-    "evaluation": (*_SIZES, "latency_seconds", "id"),
-    "shrink": (*_SIZES, "id"),
-}
-"""Fields of the profile that decide the result of a case of this kind."""
+KindRow = Annotated[
+    InstanceOf[Kind],
+    BeforeValidator(lambda given: find_kind(given) if isinstance(given, str) else given),
+    PlainSerializer(lambda kind: kind.name, return_type=str),
+]
+"""A kind's row; the name of one of EmoBench's own stands for it, and is what is written."""
 
 
 class CaseSpec(Spec):
     """Model x data x method x precision x device (x batch size): one benchmark case."""
 
-    kind: CaseKind
+    kind: KindRow
     model: ModelSpec
     dataset: DatasetSpec | None = None
     method: MethodSpec | None = None
@@ -272,7 +271,7 @@ class CaseSpec(Spec):
             None if self.backend == "eager" else self.backend,
             None if self.launch is None else self.launch.id,
         ]
-        return f"{self.kind}[{'-'.join(part for part in parts if part)}]"
+        return f"{self.kind.name}[{'-'.join(part for part in parts if part)}]"
 
     def key(
         self, *, data_fingerprint: str = "", model_revision: str = "", versions: Mapping[str, str] | None = None
@@ -295,7 +294,12 @@ class CaseSpec(Spec):
     @property
     def trains(self) -> bool:
         """Whether the case trains: evaluation trains the head of a model that is no ready classifier."""
-        return self.kind in ("finetune", "shrink") or (self.kind == "evaluation" and self.model.labels is None)
+        return self.training is not None
+
+    @property
+    def training(self) -> Work | None:
+        """The training that is part of the case's work; None where nothing is trained."""
+        return self.kind.training(ready=self.model.labels is not None)
 
     def deciding(self) -> dict[str, Any]:
         """The fields that decide the result of a case of this kind, as plain values.
@@ -310,7 +314,7 @@ class CaseSpec(Spec):
         found = self.model_dump(
             mode="json", exclude={"dataset": rows, "model": weights, "profile": True, "train": True}
         )
-        found["profile"] = self.profile.model_dump(mode="json", include=set(PROFILE_OF_KIND[self.kind]))
+        found["profile"] = self.profile.model_dump(mode="json", include=set(self.kind.profile_fields))
         return found | ({"train": self.train.model_dump(mode="json")} if self.trains else {})
 
     def summary(self) -> dict[str, Any]:
@@ -318,7 +322,7 @@ class CaseSpec(Spec):
         launch = {} if self.launch is None else {"launch": self.launch.id}
         return {
             "id": self.id,
-            "kind": self.kind,
+            "kind": self.kind.name,
             "model": self.model.id,
             "dataset": self.dataset.id if self.dataset else None,
             "method": self.method.id if self.method else None,

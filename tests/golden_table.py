@@ -48,11 +48,11 @@ from emobench.estimate.time import Rates, case_seconds, work_of
 from emobench.models.locate import absent_reason as weights_absent
 from emobench.models.locate import planned_revision
 from emobench.outcomes import METRICS, metric
-from emobench.plugin import has_case, session_of
 from emobench.preflight.planned import Disk, Machine
 from emobench.records.record import Record
 from emobench.reports.case_table import case_tables
 from emobench.reports.tables import results_table
+from emobench.session.lookup import has_case, session_of
 from emobench.session.skips import why_skip
 from emobench.specs import CaseSpec, DatasetSpec, DeviceKind, ModelSpec, Spec
 from tests.hermetic import settle
@@ -307,7 +307,7 @@ def row_of(found: Collected, *, keys: PlanKeys, sizes: Bytes) -> TableRow:
     page, screen = tables_of(case)
     versions = {"torch": "made"}
     return {
-        "kind": case.kind,
+        "kind": case.kind.name,
         "profile": profile,
         "id": case.id,
         "node": node,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Collection
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from emobench.kinds import KINDS
 from tests.strict import DEPRECATIONS
 
 ROOT = Path(__file__).parents[1]
@@ -16,8 +20,19 @@ PACKAGE = ROOT / "emobench"
 
 LAYERS = {
     0: {
-        *("errors", "specs", "outcomes", "extras", "devices", "files", "hub", "data_profile", "order_statistics"),
-        *("collector", "progress", "fixture_source"),
+        *(
+            "errors",
+            "specs",
+            "kinds",
+            "outcomes",
+            "extras",
+            "devices",
+            "files",
+            "hub",
+            "data_profile",
+            "order_statistics",
+        ),
+        *("collector", "progress"),
     },
     1: {"catalogue", "estimate", "preflight"},
     2: {"data", "models"},
@@ -42,17 +57,6 @@ MAY_IMPORT = {
 }
 SIBLINGS_MEET = {0, 1, 10}
 """Layers whose parts import each other; packages of the others never do."""
-KNOWN = {
-    "cases/case.py -> emobench.session.folder",
-    "processes/fresh.py -> emobench.executors.kernel",
-    "processes/ranks.py -> emobench.recipes.rank",
-    "processes/ranks.py -> emobench.records.secrets",
-    "recipes/shrink.py -> emobench.session.folder",
-    "session/place.py -> emobench.executors.jobs",
-    "session/run.py -> emobench.executors.jobs",
-    "session/workers.py -> emobench.plugin",
-}
-"""Imports that still point up; the list shrinks and never grows."""
 LIGHT = {0, 1, 5, 6, 7, 8, 9, 10}
 """Layers that do not import these at module level."""
 HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "evaluate", "bitsandbytes", "torchao"}
@@ -117,7 +121,71 @@ def test_imports_point_down() -> None:
             other = layer_of(pieces[1])
             if other not in MAY_IMPORT[layer] or (other == layer and layer not in SIBLINGS_MEET):
                 wrong.add(f"{path.relative_to(PACKAGE)} -> {name}")
-    assert wrong == KNOWN
+    assert wrong == set()
+
+
+def known_modules() -> dict[str, Path]:
+    """Dotted name to file of every module of the package."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in modules()
+    }
+
+
+def knows(tree: ast.AST, known: Collection[str]) -> set[str]:
+    """Modules of the package that a module names in an import, also inside functions and for types alone."""
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found & set(known)
+
+
+def test_no_module_knows_one_that_knows_it() -> None:
+    """No circle: each module can be read after those it names, imports in functions and for types counted."""
+    known = known_modules()
+    packages = {name for name, path in known.items() if path.stem == "__init__"}
+    order = TopologicalSorter(
+        {name: knows(ast.parse(path.read_text()), known) - packages - {name} for name, path in known.items()}
+    )
+    order.prepare()  # raises CycleError, which names the modules
+
+
+def test_the_house_keeps_its_size() -> None:
+    """Few loose modules, short files and functions, no module called like a package, no two of one layer alike."""
+    loose = [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
+    assert len(loose) <= 14, loose
+    sources = [path for path in modules() if path.stem != "__init__"]
+    packages = {path.name for path in PACKAGE.rglob("*") if path.is_dir() and (path / "__init__.py").exists()}
+    assert [str(path) for path in sources if path.stem in packages] == []
+    names = Counter((layer_of(part_of(path)), path.stem) for path in sources)
+    assert [name for name, count in names.items() if count > 1] == []
+    assert [path.name for path in sources if len(path.read_text().splitlines()) > 400] == []
+    long = [
+        f"{path.name}: {node.name}"
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno + 1 > 60
+    ]
+    assert long == []
+
+
+def strings(node: ast.AST) -> set[str]:
+    return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+
+
+def test_nobody_but_its_row_and_its_recipe_knows_a_kind() -> None:
+    """No comparison with a kind's name, and no second list of them: whoever needs to know reads the row."""
+    places = [path for path in modules() if path.name != "kinds.py" and part_of(path) != "recipes"]
+    places += [*(ROOT / "fixtures").glob("*.py"), ROOT / "conftest.py"]
+    found = []
+    for path in places:
+        for node in ast.walk(ast.parse(path.read_text())):
+            compared = isinstance(node, ast.Compare) and "kind" in ast.unparse(node) and strings(node) & set(KINDS)
+            keys = ast.Tuple(elts=node.keys) if isinstance(node, ast.Dict) and all(node.keys) else node
+            listed = isinstance(keys, ast.Tuple | ast.List | ast.Set) and len(strings(keys) & set(KINDS)) > 1
+            if compared or listed:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node)[:80]}")
+    assert found == []
 
 
 def test_light_layers_import_nothing_heavy() -> None:

@@ -23,7 +23,7 @@ import emobench.measurement.usage
 import emobench.models.locate
 import emobench.records.store
 import emobench.reports.tables
-from emobench.cases.artifacts import file_name
+from emobench.cases.names import file_name
 from emobench.records.predictions import read_predictions
 from tests.strict import LOADED, WORKERS, strict_ini
 
@@ -423,7 +423,7 @@ def test_sizes_asked_for_hold_with_random_weights(suite: pytest.Pytester) -> Non
     """``--emo-set`` wins over the sizes that random weights bring."""
     body = """
 def test_sizes(request):
-    from emobench.plugin import session_of
+    from emobench.session.lookup import session_of
     profile = session_of(request.config).profile
     assert (profile.train, profile.test) == (40, 64)
 """

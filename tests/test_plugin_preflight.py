@@ -40,7 +40,9 @@ TRAINED = """
 @pytest.mark.finetune
 @pytest.mark.parametrize(AXES + ",dataset,method", [("all-minilm-l6-v2", "fp32", "cpu", "tickets", "full")])
 def test_trained(case, model, precision, device, dataset, method):
-    case.material()
+    from emobench.recipes.finetune import material
+
+    material(case)
     case.measure(lambda ready, seed: None, prepare=lambda seed: None)
     case.add([metric("accuracy", 0.5, n=10)])
 """

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from emobench.analysis.sweep import Level, Result, Source, Sweep, Verdict
+from emobench.kinds import SCORING
 from emobench.outcomes import Status
-
-SCORED = ("finetune", "evaluation", "shrink")
-"""Kinds of case that measure accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +117,7 @@ def _accuracies(sweep: Sweep, results: Sequence[Result]) -> tuple[Accuracy, ...]
     scored = [
         result
         for result in results
-        if result.case.get("kind") in SCORED
+        if result.case.get("kind") in SCORING
         and result.case.get("model") == sweep.axes["model"]
         and result.status is Status.OK
         and _accuracy(result) is not None

@@ -8,6 +8,7 @@ from typing import Any
 
 from emobench.analysis.rows import MEMORY, Row, labels
 from emobench.analysis.sweep import AXES, Measured
+from emobench.kinds import FORWARD, GENERATING, TRAINING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +45,9 @@ def bar_charts(rows: Sequence[Row]) -> list[BarChart]:
 
 
 def _wanted(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
-    timed = _best_batches([row for row in rows if row.case.get("kind") == "inference"])
-    trained = [row for row in rows if row.case.get("kind") == "finetune"]
-    written = [row for row in rows if row.case.get("kind") == "generation"]
+    timed = _best_batches([row for row in rows if row.case.get("kind") in FORWARD])
+    trained = [row for row in rows if row.case.get("kind") in TRAINING]
+    written = [row for row in rows if row.case.get("kind") in GENERATING]
     return [
         ("Throughput of inference, best batch size", "samples_per_second", timed),
         ("Memory of inference, at that batch size", MEMORY, timed),

@@ -17,12 +17,10 @@ import numpy as np
 
 from emobench.analysis.columns import Cases, Floats, Ints
 from emobench.analysis.rows import MEMORY
-from emobench.analysis.tradeoff import SCORED
 from emobench.errors import SpecError, unknown_name
+from emobench.kinds import FORWARD, GENERATING, SCORING, SHRINKING
 from emobench.outcomes import METRICS
 
-TIMED = ("inference", "generation")
-"""Kinds of case that measure what a deployed model costs."""
 SERVED = frozenset(
     {
         MEMORY,
@@ -97,8 +95,8 @@ def candidate_groups(columns: Cases, quantities: Sequence[str], *, extra: Sequen
     size, input length, profile and weights; else the cases that score a data set. ``extra`` quantities are given too.
     """
     scored = not set(quantities) <= SERVED
-    kinds, axes = (SCORED, ("dataset",)) if scored else (TIMED, ("kind", "batch_size", "length"))
-    rows = np.flatnonzero(np.isin(columns.kind.astype(str), kinds))
+    kinds, axes = (SCORING, ("dataset",)) if scored else (FORWARD | GENERATING, ("kind", "batch_size", "length"))
+    rows = np.flatnonzero(np.isin(columns.kind.astype(str), sorted(kinds)))
     timed = np.arange(len(columns.id))
     if scored:
         timed[rows] = _timed(columns, rows)
@@ -159,7 +157,7 @@ def _taken(found: Figures, rows: Ints, sources: Ints) -> Figures:
 def _timed(columns: Cases, members: Ints) -> Ints:
     """For each case of the rows ``members`` the row of the inference case that times its model; -1 for none."""
     axes = (columns.model, columns.precision, columns.device, columns.backend, columns.weights, columns.hardware)
-    rows = np.flatnonzero((columns.status == "ok") & (columns.kind == "inference"))
+    rows = np.flatnonzero((columns.status == "ok") & np.isin(columns.kind, list(FORWARD)))
     batch, length = columns.batch_size[rows], columns.length[rows]
     # Written last, so it stays: the smallest batch, then the shortest input.
     order = rows[np.lexsort((-rows, -length, -batch))]
@@ -167,5 +165,5 @@ def _timed(columns: Cases, members: Ints) -> Ints:
     found = dict(zip(timed, order.tolist(), strict=True))
     asked = zip(*(axis[members].tolist() for axis in axes), strict=True)
     sources = np.fromiter((found.get(key, -1) for key in asked), np.int64, len(members))
-    sources[columns.kind[members] == "shrink"] = -1
+    sources[np.isin(columns.kind[members], list(SHRINKING))] = -1
     return sources

@@ -12,6 +12,7 @@ from typing import Any
 
 from emobench.analysis.rows import Pick, Row, SavedRun, batch_of, best_of, labels, weights
 from emobench.analysis.tradeoff import LATENCY, Group, groups_of
+from emobench.kinds import FORWARD, SHRINKING
 from emobench.outcomes import Status
 
 
@@ -51,7 +52,7 @@ def overview(runs: Mapping[str, SavedRun]) -> Overview:
     dates = {name: run.datetime for name, run in runs.items()}
     newest = _newest(rows, dates)
     good = [row for row in newest if row.result.status is Status.OK]
-    timed = _comparable([row for row in good if row.case.get("kind") == "inference" and row.metric(LATENCY)])
+    timed = _comparable([row for row in good if row.case.get("kind") in FORWARD and row.metric(LATENCY)])
     sized = _comparable([row for row in good if row.metric("model_bytes")])
     return Overview(
         rows=rows,
@@ -97,7 +98,7 @@ def _one_a_size(rows: Sequence[Row]) -> list[Row]:
     """One row for each configuration whose weights differ: batch size, length and training data change no size."""
     found: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        shrunk = row.case.get("method") if row.case.get("kind") == "shrink" else None
+        shrunk = row.case.get("method") if row.case.get("kind") in SHRINKING else None
         found.setdefault((row.case.get("model"), row.case.get("precision"), shrunk), row)
     return list(found.values())
 

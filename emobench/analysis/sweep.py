@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from emobench.kinds import FORWARD
 from emobench.outcomes import METRICS, Better, Metric, Status
 
 SPREAD_ROUNDS = 10
@@ -172,7 +173,7 @@ def sweeps(sources: Sequence[Source]) -> list[Sweep]:
     for source in sources:
         groups: dict[tuple[Any, ...], list[Result]] = {}
         for result in source.results:
-            if result.case.get("kind") == "inference" and result.case.get("batch_size") is not None:
+            if result.case.get("kind") in FORWARD and result.case.get("batch_size") is not None:
                 groups.setdefault(tuple(_axis(result, name) for name in AXES), []).append(result)
         found += [_sweep(source, key, members) for key, members in groups.items()]
     return found

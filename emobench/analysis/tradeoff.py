@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from emobench.analysis.pareto import on_front
 from emobench.analysis.rows import MEMORY, Pick, Row, batch_of, best_of, labels, overlap, weights
 from emobench.analysis.sweep import Measured
+from emobench.kinds import FORWARD, SCORING, SHRINKING
 
-SCORED = ("finetune", "evaluation", "shrink")
-"""Kinds of case that measure quality."""
 QUALITY = "accuracy"
 LATENCY = "latency_p50_seconds"
 ACROSS = (LATENCY, "train_seconds", MEMORY)
@@ -74,7 +73,7 @@ def groups_of(rows: Sequence[Row]) -> tuple[Group, ...]:
     """The groups of all rows that have a quality; the other rows are where latencies are looked for."""
     found: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.case.get("kind") in SCORED and row.metric(QUALITY):
+        if row.case.get("kind") in SCORING and row.metric(QUALITY):
             key = (str(row.case.get("dataset") or ""), str(row.case.get("profile") or ""))
             found.setdefault(key, []).append(row)
     return tuple(_group(key, members, rows) for key, members in found.items())
@@ -135,8 +134,8 @@ def _timed_for(row: Row, rows: Sequence[Row]) -> Row | None:
 
     A shrunk model is none of the timed ones.
     """
-    fits = [other for other in rows if other.case.get("kind") == "inference" and _same_model(row, other)]
-    if row.case.get("kind") == "shrink":
+    fits = [other for other in rows if other.case.get("kind") in FORWARD and _same_model(row, other)]
+    if row.case.get("kind") in SHRINKING:
         return None
     order = [
         (

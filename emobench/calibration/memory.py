@@ -192,7 +192,8 @@ def _work(plan: MemoryPlan, loaded: Any) -> str:
 
 def _train(plan: MemoryPlan, model: Any) -> str:
     from emobench.specs import TrainSettings
-    from emobench.training.fit import FitPlan, fit
+    from emobench.training.fit import fit
+    from emobench.training.plan import FitPlan
 
     rows = plan.batch_size * plan.parts
     own = plan.device == "cpu" and plan.model.config["model_type"] in OWN_ATTENTION

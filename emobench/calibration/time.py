@@ -94,7 +94,8 @@ def _unit(plan: MemoryPlan, model: Any) -> tuple[Callable[[], object], int]:
 
 def _steps(plan: MemoryPlan, model: Any) -> Callable[[], None]:
     from emobench.specs import TrainSettings
-    from emobench.training.fit import FitPlan, few_steps
+    from emobench.training.fit import few_steps
+    from emobench.training.plan import FitPlan
 
     rows = plan.batch_size * plan.parts
     own = plan.device == "cpu" and plan.model.config["model_type"] in OWN_ATTENTION

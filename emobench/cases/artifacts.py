@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from emobench.cases.case import Case
+    from emobench.cases.state import CaseState
 
 
-_SHIPPED = re.compile(r"benchmarks/test_(\w+)\.py::test_\1\[.*", re.DOTALL)
-
-
-def file_name(case_id: str, node: str = "") -> str:
-    """A case id as a file name: brackets become a double underscore.
-
-    Two tests may measure one case: the name of what another test than the shipped one of its kind leaves has six digits
-    more, of the test's node id.
-    """
-    return case_id.replace("[", "__").rstrip("]") + mark_of(node)
-
-
-def mark_of(node: str) -> str:
-    """What tells the files of a test from those of the shipped test of the same case; nothing for that one itself."""
-    if not node or _SHIPPED.fullmatch(node):
-        return ""
-    return f"-{hashlib.sha256(node.encode()).hexdigest()[:6]}"
-
-
-def keep_predictions(case: Case) -> None:
+def keep_predictions(case: CaseState) -> None:
     """Write each seed's predictions beside the journal and name the files in the record."""
     if not case.predictions:
         return  # importing what writes them takes a second
@@ -48,7 +27,7 @@ def keep_predictions(case: Case) -> None:
         case.artifacts[f"predictions_seed{seed}"] = str(path.relative_to(case.folder))
 
 
-def save_trained(case: Case, seed: int) -> None:
+def save_trained(case: CaseState, seed: int) -> None:
     """Save the model of a seed beside the journal, if asked for: an adapter with its head, or the whole model."""
     if case.trained is None:
         return

@@ -23,7 +23,7 @@ from emobench.preflight.planned import Disk, Finding, Fix, Machine, finding_from
 from emobench.specs import CaseSpec, DeviceKind, Precision
 
 if TYPE_CHECKING:
-    from emobench.cases.case import Case
+    from emobench.cases.state import CaseState
     from emobench.records.record import Record
 
 
@@ -124,7 +124,7 @@ def stopped(case: CaseSpec, *, storage: Path, silenced: Collection[str] = ()) ->
     return blocking(check_case(case, machine=machine, data=None, silenced=[*silenced, MEMORY]))
 
 
-def check_running(case: Case, data: DataProfile | None) -> None:
+def check_running(case: CaseState, data: DataProfile | None) -> None:
     """Ask every check of a case that is about to load its model, and keep what they find in its record.
 
     Raises:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from emobench.outcomes import metric
 
 if TYPE_CHECKING:
-    from emobench.cases.case import Case
+    from emobench.cases.state import CaseState
     from emobench.models.load import LoadedModel
 
 
-def load(case: Case, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
+def load(case: CaseState, loader: Callable[..., LoadedModel], *arguments: Any, **keywords: Any) -> LoadedModel:
     """Load a model cold, its files dropped from the page cache, and once more warm; the second one is kept.
 
     A cold load that imported anything is made once more, as its time is also that of the imports. Random weights have
@@ -48,7 +48,7 @@ def load(case: Case, loader: Callable[..., LoadedModel], *arguments: Any, **keyw
 
 
 def time_call(
-    case: Case, call: Callable[[], object], *, before_each: Callable[[], object] | None = None
+    case: CaseState, call: Callable[[], object], *, before_each: Callable[[], object] | None = None
 ) -> list[float]:
     """Time ``call`` with the device synchronised inside; a pilot chooses the rounds. Returns the raw seconds.
 
@@ -83,7 +83,7 @@ def time_call(
     return seconds
 
 
-def time_on_device(case: Case, call: Callable[[], object]) -> None:
+def time_on_device(case: CaseState, call: Callable[[], object]) -> None:
     """Add ``device_seconds`` from events around further calls; absent where the device or the backend has none."""
     from emobench.measurement.device_time import device_metrics, event_seconds, why_no_events
 
@@ -97,7 +97,7 @@ def time_on_device(case: Case, call: Callable[[], object]) -> None:
         case.note(f"no device_seconds: {reason}")
 
 
-def too_spread(case: Case, seconds: Sequence[float]) -> list[str]:
+def too_spread(case: CaseState, seconds: Sequence[float]) -> list[str]:
     """Why rounds that differ too much among themselves make the case invalid; empty where they do not."""
     from emobench.measurement.clock import spread
 
@@ -108,7 +108,7 @@ def too_spread(case: Case, seconds: Sequence[float]) -> list[str]:
     return [f"the middle half of the rounds spreads over {100 * found:.0f} % of the median (limit {100 * limit:.0f} %)"]
 
 
-def sample(case: Case, whole: Callable[[], object]) -> None:
+def sample(case: CaseState, whole: Callable[[], object]) -> None:
     """Utilisation and energy, in a pass with a sampler and no clock: as long as the shortest timed one."""
     from emobench.measurement.machine import sampled
 

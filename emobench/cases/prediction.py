@@ -33,7 +33,7 @@ def predicted_memory(
         parts = estimate_memory(plan, loading=False)
     except UnsupportedError as error:
         return {"unknown": str(error)}
-    measured = None if spec.kind == "shrink" else _measured(spec, metrics)
+    measured = None if spec.kind.watched == "elsewhere" else _measured(spec, metrics)
     return {
         "memory_bytes": parts.as_dict(),
         "total_bytes": parts.total,
@@ -58,5 +58,5 @@ def _measured(spec: CaseSpec, metrics: Sequence[Metric]) -> int | None:
     if MEASURED not in found:
         return None
     # An evaluation's model is loaded before its pass, and so before the watch knows what the process holds.
-    before = found.get("model_bytes", 0.0) if spec.kind == "evaluation" else 0.0
+    before = found.get("model_bytes", 0.0) if spec.kind.watched == "after loading" else 0.0
     return int(found[MEASURED] + before)

@@ -13,7 +13,7 @@ from emobench.cases.artifacts import save_trained
 from emobench.devices import synchronize
 
 if TYPE_CHECKING:
-    from emobench.cases.case import Case
+    from emobench.cases.state import CaseState
     from emobench.measurement.machine import Counters
 
 Ready = TypeVar("Ready")
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 def measure(
-    case: Case, work: Callable[[Ready, int], Result], *, prepare: Callable[[int], Ready], elsewhere: bool = False
+    case: CaseState, work: Callable[[Ready, int], Result], *, prepare: Callable[[int], Ready], elsewhere: bool = False
 ) -> list[Result]:
     """Time ``work(prepare(seed), seed)`` once a seed, one pytest-benchmark round each; ``prepare`` is not timed.
 
@@ -71,7 +71,7 @@ def measure(
     return results
 
 
-def judge_round(case: Case, before: Counters, after: Counters, seed: int) -> None:
+def judge_round(case: CaseState, before: Counters, after: Counters, seed: int) -> None:
     """Keep the machine's counters of one seed's round, and what they show to have disturbed it."""
     from emobench.measurement.machine import disturbances, facts
 

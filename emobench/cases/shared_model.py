@@ -14,13 +14,10 @@ from emobench.specs import CaseSpec
 if TYPE_CHECKING:
     from emobench.models.load import LoadedModel
 
-KINDS = ("inference", "generation", "evaluation")
-"""Kinds of cases that may share a model."""
-
 
 def can_share(spec: CaseSpec) -> bool:
     """Whether a case leaves its model as it was loaded."""
-    return spec.kind in KINDS and not spec.trains and spec.backend == "eager" and spec.launch is None
+    return spec.kind.shares_model and not spec.trains and spec.backend == "eager" and spec.launch is None
 
 
 @dataclass(kw_only=True)
@@ -74,4 +71,4 @@ class KeptModel:
 
 def model_key(spec: CaseSpec) -> tuple[object, ...]:
     """What decides which model a case loads, but for the names of its classes."""
-    return spec.kind == "generation", spec.model.id, spec.precision, spec.device, spec.weights
+    return spec.kind.loads, spec.model.id, spec.precision, spec.device, spec.weights

@@ -9,11 +9,10 @@ from emobench.devices import torch_dtype
 from emobench.errors import BrokenFileError, UnsupportedError
 
 if TYPE_CHECKING:
-    from emobench.cases.case import Case
-    from emobench.models.load import LoadedModel
+    from emobench.cases.state import CaseState
 
 
-def trace(case: Case, call: Callable[[], object], *, label: str) -> None:
+def trace(case: CaseState, call: Callable[[], object], *, label: str) -> None:
     """With ``--emo-trace``: profile ``call`` outside any timed pass, keep the artifacts and the verdict."""
     if not case.tracing:
         return
@@ -35,14 +34,3 @@ def trace(case: Case, call: Callable[[], object], *, label: str) -> None:
     case.artifacts |= {
         f"trace_{name}": str((place / file).relative_to(case.folder)) for name, file in found.artifacts.items()
     }
-
-
-def trace_training(case: Case, load: Callable[[int], LoadedModel]) -> None:
-    """With ``--emo-trace``: profile a few optimizer steps on a model of its own, data loading included."""
-    if not case.tracing:
-        return
-    from emobench.training.fit import few_steps
-
-    seed = case.spec.seeds[0]
-    steps = few_steps(load(seed).model, case.encoded.train, case.fit_plan(seed))
-    trace(case, steps, label="training")

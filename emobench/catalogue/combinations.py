@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import cast, get_args
 
 from emobench import errors
-from emobench.specs import CaseKind, DeviceKind, MethodName, Precision, ShrinkName
+from emobench.kinds import KINDS, Kind
+from emobench.specs import DeviceKind, MethodName, Precision, ShrinkName
 
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 QUANTIZED: frozenset[Precision] = frozenset({"int8", "int8-bnb", "nf4"})
@@ -90,31 +91,26 @@ def allowed_inference(device: DeviceKind) -> tuple[Precision, ...]:
     return tuple(precision for precision in PRECISIONS if _is_in_table(None, precision, device))
 
 
-def is_allowed(
-    kind: CaseKind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind
-) -> bool:
-    """Whether a case may run; ``method`` counts for the kinds ``finetune`` and ``shrink`` only.
+def is_allowed(kind: Kind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind) -> bool:
+    """Whether a case may run; ``method`` counts for kinds that have methods only.
 
     Raises :class:`errors.SpecError` for a name that is in no table.
     """
     return why_not(kind, method, precision, device) is None
 
 
-def why_not(
-    kind: CaseKind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind
-) -> str | None:
+def why_not(kind: Kind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind) -> str | None:
     """The reason in words why a case may not run, or None where it may.
 
-    Raises :class:`errors.SpecError` for a name that is in no table, for fine-tuning or shrinking without a method, and
-    for a method of the other of the two.
+    Raises :class:`errors.SpecError` for a name that is in no table, for a kind with methods without one, and for a
+    method of another kind.
     """
-    _check("kind", kind, get_args(CaseKind))
     _check("precision", precision, PRECISIONS)
     _check("device", device, get_args(DeviceKind))
-    if kind == "shrink":
+    if kind.methods == "shrinking":
         _check("method", method or "", get_args(ShrinkName))
         return _why_not_shrink(precision, device)
-    if kind != "finetune":
+    if kind.methods is None:
         return None if _is_in_table(None, precision, device) else _reason(None, precision, device)
     _check("method", method or "", get_args(MethodName))
     training = cast(MethodName, method)
@@ -123,10 +119,11 @@ def why_not(
 
 def rows() -> tuple[dict[str, str], ...]:
     """The table for printing: one dictionary a device and case, a column a precision, ``yes`` or ``-``."""
+    by_methods = {kind.methods: kind.name for kind in reversed(list(KINDS.values())) if kind.methods or kind.timed}
     cases: dict[str, Callable[[Precision, DeviceKind], bool]] = {
-        **{f"finetune {method}": partial(_is_in_table, method) for method in get_args(MethodName)},
-        "inference": partial(_is_in_table, None),
-        "shrink": lambda precision, device: _why_not_shrink(precision, device) is None,
+        **{f"{by_methods['training']} {method}": partial(_is_in_table, method) for method in get_args(MethodName)},
+        by_methods[None]: partial(_is_in_table, None),
+        by_methods["shrinking"]: lambda precision, device: _why_not_shrink(precision, device) is None,
     }
     return tuple(
         {

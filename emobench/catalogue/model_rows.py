@@ -1,7 +1,7 @@
 """The model catalogue: one typed row a model, and the lookup by name. Loads no weights and asks no hub.
 
-Architecture numbers are those of the ``config.json`` each hub repository publishes; parameter counts are the published
-ones, and a test builds every row on the meta device and compares them. License and gating are what the model pages say.
+Architecture numbers are those of each repository's ``config.json``, licenses those of its page; a test compares the
+published parameter counts with every row built on the meta device.
 """
 
 from __future__ import annotations
@@ -381,10 +381,8 @@ _INTENT_QWEN = _decoder(
     labels=tuple(f"label_{index}" for index in range(23)),
 )
 
-_ENCODERS = (_MINILM, _DISTILBERT, _ROBERTA)
-_DECODERS = (_TINYLLAMA, _QWEN, _SMOLLM, _GEMMA2, _PHI3, _GEMMA3, _GEMMA3_Q4, _INTENT_QWEN)
-
-MODELS: Mapping[str, ModelSpec] = MappingProxyType({row.id: row for row in (*_ENCODERS, *_DECODERS)})
+_ROWS = (_MINILM, _DISTILBERT, _ROBERTA, _TINYLLAMA, _QWEN, _SMOLLM, _GEMMA2, _PHI3, _GEMMA3, _GEMMA3_Q4, _INTENT_QWEN)
+MODELS: Mapping[str, ModelSpec] = MappingProxyType({row.id: row for row in _ROWS})
 """Every built-in model by its id, in the order they are listed to a user."""
 
 
@@ -396,7 +394,7 @@ def find_model(name: str, extra: Mapping[str, ModelSpec] | None = None) -> Model
     rows = {**MODELS, **(extra or {})}
     if name in rows:
         return rows[name]
-    for row in rows.values():
-        if name and row.hub_id == name:
-            return row
+    found = next((row for row in rows.values() if name and row.hub_id == name), None)
+    if found is not None:
+        return found
     raise errors.unknown_name("model", name, rows)

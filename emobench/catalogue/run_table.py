@@ -28,7 +28,8 @@ from emobench.catalogue.datasets import DATASETS
 from emobench.catalogue.methods import METHODS, SHRINK_METHODS
 from emobench.catalogue.model_rows import MODELS
 from emobench.catalogue.project import Project
-from emobench.specs import CaseKind, CaseSpec, DeviceKind, Precision, Spec
+from emobench.kinds import KINDS
+from emobench.specs import CaseSpec, DeviceKind, Precision, Spec
 
 Tracking = Literal["mlflow", "tensorboard", "trackio"]
 TRACKING_FOLDER = "tracking"
@@ -38,7 +39,7 @@ TRACKING_FOLDER = "tracking"
 class RunTable(Spec):
     """What ``[run]`` picks; an empty list picks everything of its axis."""
 
-    kinds: tuple[CaseKind, ...] = ()
+    kinds: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -52,7 +53,7 @@ class RunTable(Spec):
         # Models with random weights get random tokens whatever the file names.
         dataset = case.dataset.id if case.dataset and case.weights == "pretrained" else None
         axes: tuple[tuple[tuple[object, ...], object], ...] = (
-            (self.kinds, case.kind),
+            (self.kinds, case.kind.name),
             (self.models, case.model.id),
             (self.datasets, dataset),
             (self.methods, case.method.id if case.method else None),
@@ -91,7 +92,7 @@ def find_picked(
 
 def _check_names(table: Mapping[str, Any], project: Project, where: str) -> None:
     known: dict[str, tuple[str, ...]] = {
-        "kinds": get_args(CaseKind),
+        "kinds": tuple(KINDS),
         "models": (*MODELS, *project.models),
         "datasets": (*DATASETS, *project.datasets),
         "methods": (*METHODS, *SHRINK_METHODS),

@@ -26,7 +26,7 @@ def adapter_classes(folder: Path, spec: ModelSpec) -> tuple[str, ...]:
     Raises:
         BrokenFileError: no safetensors adapter, or one without the head that the base lacks.
     """
-    from emobench.commands.checkpoints import generic_names
+    from emobench.commands.label_names import generic_names
 
     outputs = [
         tensor.shape[0]

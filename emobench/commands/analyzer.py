@@ -19,6 +19,7 @@ from emobench.commands.lists import why_absent
 from emobench.commands.project_place import Place
 from emobench.errors import NotOnMachineError, SpecError, UnsupportedError
 from emobench.estimate.time import FACTOR, Rates, TimeEstimate, case_seconds
+from emobench.kinds import FINETUNE
 from emobench.specs import CaseSpec, DeviceKind, MethodSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -305,7 +306,7 @@ def epoch_of(model: ModelSpec, method: MethodSpec, device: DeviceKind, *, rows: 
     """A training case of one epoch over so many rows and nothing else, at the usual settings."""
     sizes = {"train": rows, "validation": 0, "test": 1, "epochs": 1, "max_length": min(TRAINED_LENGTH, model.context)}
     return CaseSpec(
-        kind="finetune",
+        kind=FINETUNE,
         model=model,
         dataset=DATASETS[RANDOM_TOKENS],
         method=method,

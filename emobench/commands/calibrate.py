@@ -30,6 +30,7 @@ from emobench.estimate.corrections import (
 )
 from emobench.estimate.time import Rates, case_seconds
 from emobench.files import write_bytes
+from emobench.kinds import GENERATING, KINDS
 from emobench.outcomes import Status
 from emobench.records.record import Record
 from emobench.records.store import find_run, load_run, run_files
@@ -169,7 +170,12 @@ def _times(record: Record, place: Place, rates: _Rates) -> Iterator[tuple[str, f
 def spec_of(record: Record, place: Place) -> CaseSpec | None:
     """The case of a record, from its sizes and the catalogue's rows; None where a row is gone or was another one."""
     case, sizes = record.case, record.details.get("spec") or {}
-    if case["kind"] == "generation" or not isinstance(sizes, Mapping) or "profile" not in sizes:
+    if (
+        case["kind"] not in KINDS
+        or case["kind"] in GENERATING
+        or not isinstance(sizes, Mapping)
+        or "profile" not in sizes
+    ):
         # A generation is kept as its parts, which are no whole one.
         return None
     if (case.get("backend") or "eager") != "eager" or case.get("launch"):

@@ -59,7 +59,7 @@ class Collected:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Take the cases once all that is deselected is gone."""
-        from emobench.plugin import has_case, session_of
+        from emobench.session.lookup import has_case, session_of
         from emobench.session.skips import slow_asked_for, why_skip
 
         items = [item for item in session.items if has_case(item)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from emobench.catalogue.combinations import QUANTIZED
 from emobench.catalogue.model_rows import MODELS
+from emobench.commands.label_names import generic_names
 from emobench.commands.project_place import Place
 from emobench.errors import BrokenFileError, SpecError, UnsupportedError
 from emobench.specs import DeviceKind, LoraTargets, ModelSpec, Precision
@@ -261,11 +262,6 @@ def classes_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     if sorted(named) == list(range(len(named))) and named:
         return tuple(named[index] for index in range(len(named)))
     return generic_names(int(config.get("num_labels") or 2))
-
-
-def generic_names(count: int) -> tuple[str, ...]:
-    """What transformers calls classes without names."""
-    return tuple(f"LABEL_{index}" for index in range(count))
 
 
 def _are_generic(names: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from emobench.commands.project_place import Place
 from emobench.commands.run import chosen_device, chosen_precision
 from emobench.errors import SpecError, unknown_name
 from emobench.evaluation.label_map import ClassMap, map_classes, parse_pairs, rescored
+from emobench.kinds import INFERENCE
 from emobench.specs import CaseSpec, DatasetSpec, DeviceKind, Profile
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def make_record(
     from emobench.records.record import Record, checked
 
     spec = CaseSpec(
-        kind="inference",
+        kind=INFERENCE,
         model=checkpoint.spec,
         dataset=task.dataset,
         precision=loaded.precision,
@@ -247,7 +248,7 @@ def weights_revision(checkpoint: Checkpoint) -> str:
 
 def with_predictions(record: Record, class_map: ClassMap, task: _Task, evaluation: Evaluation, folder: Path) -> Record:
     """Write labels and probabilities as Parquet, and name the file in the record."""
-    from emobench.cases.artifacts import file_name
+    from emobench.cases.names import file_name
     from emobench.records.predictions import write_predictions
 
     path = folder / f"{file_name(record.id)}.parquet"

@@ -25,6 +25,7 @@ from emobench.commands.wizard_answers import Asker, Terminal, Walk
 from emobench.commands.wizard_toml import to_toml
 from emobench.errors import SpecError, UnsupportedError
 from emobench.files import write_bytes
+from emobench.kinds import FINETUNE
 from emobench.preflight.findings import find_silenced
 from emobench.specs import TrainSettings
 
@@ -86,7 +87,7 @@ class InitOptions:
 
 def lacking_flags(given: Mapping[str, str]) -> list[str]:
     """A line for each flag that still has to be given where nobody can be asked."""
-    trained = given.get("task", "finetune") == "finetune"
+    trained = given.get("task", FINETUNE.name) == FINETUNE.name
     from_file = Path(given.get("data", "")).suffix != "" or "data" not in given
     wanted = [
         flag
@@ -182,7 +183,7 @@ def _walk(walk: Walk, place: Place, root: Path) -> tuple[Plan, Tracking | None]:
     from emobench.commands.wizard_cost import measured_rates
     from emobench.commands.wizard_data import ask_data
     from emobench.commands.wizard_hardware import ask_hardware
-    from emobench.commands.wizard_plan import DEFAULT_BATCH, Plan
+    from emobench.commands.wizard_plan import Plan
 
     steps = iter(enumerate(STEPS, start=1))
 
@@ -203,7 +204,7 @@ def _walk(walk: Walk, place: Place, root: Path) -> tuple[Plan, Tracking | None]:
         kind=kind,
         profile=find_profile(walk.given.get("profile", DEFAULT_PROFILE)),
         train=TrainSettings(),
-        batch_size=DEFAULT_BATCH[kind],
+        batch_size=kind.offered_batch,
     )
     begin()
     plan = choices.ask_model(walk, plan, place)
@@ -233,8 +234,8 @@ def settings_text(plan: Plan, tracking: Tracking | None, kept: Mapping[str, Any]
     own = {} if plan.data.table is None or case.dataset is None else {case.dataset.id: dict(plan.data.table)}
     tables: dict[str, Any] = {
         "profile": _profile_table(plan),
-        "seeds": plan.seeds if plan.kind == "finetune" else None,
-        "train": _train_table(plan) if plan.kind == "finetune" else None,
+        "seeds": plan.seeds if plan.kind.trains_method else None,
+        "train": _train_table(plan) if plan.kind.trains_method else None,
         "run": _run_table(case, tracking),
         **{name: kept[name] for name in KEPT if name in kept and name != "datasets"},
         "datasets": {**kept.get("datasets", {}), **own},
@@ -266,7 +267,7 @@ def _train_table(plan: Plan) -> dict[str, Any]:
 
 def _run_table(case: CaseSpec, tracking: Tracking | None) -> dict[str, Any]:
     return {
-        "kinds": [case.kind],
+        "kinds": [case.kind.name],
         "models": [case.model.id],
         "datasets": [case.dataset.id] if case.dataset else None,
         "methods": [case.method.id] if case.method else None,

@@ -18,7 +18,7 @@ BENCHMARKS = "benchmarks"
 SETTINGS = "emobench.toml"
 _FILES = (SETTINGS, "pyproject.toml")
 PACKAGED = (
-    *("-p", "emobench.suite", "--benchmark-storage=file://./results"),
+    *("-p", "emobench.session.suite", "--benchmark-storage=file://./results"),
     *("--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"),
 )
 """What pytest is told where the benchmarks are the package's; a clone says it in its pyproject.toml."""

@@ -63,9 +63,9 @@ def rank_text(
 def _correct(index: RunIndex) -> Correct:
     """The answers of all scored cases, or none where resampling them would take long."""
     from emobench.analysis.stability import DRAWN_NUMBERS, DRAWS, FEWEST_DRAWS
-    from emobench.analysis.tradeoff import SCORED
+    from emobench.kinds import SCORING
 
-    packed = {row: found for row in range(len(index)) if index.kind[row] in SCORED and (found := index.packed(row))}
+    packed = {row: found for row in range(len(index)) if index.kind[row] in SCORING and (found := index.packed(row))}
     draws = min(DRAWS, max(FEWEST_DRAWS, DRAWN_NUMBERS // max(1, len(packed))))
     if sum(len(found.labels) for found in packed.values()) * draws > RESAMPLED_NUMBERS:
         return {}

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, get_args
 
 from emobench.commands.project_place import BENCHMARKS, Place, find_benchmarks, find_place, pytest_options
 from emobench.errors import SpecError, UnsupportedError, unknown_name
+from emobench.kinds import FINETUNE, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from emobench.specs import CaseSpec, DeviceKind, Precision
 
-LATENCY = "inference or generation or evaluation"
-TRAINING = "finetune"
+LATENCY = " or ".join(kind.marker for kind in KINDS.values() if kind.shares_model)
+TRAINING = FINETUNE.marker
 TIME_LIMIT_SECONDS = 4 * 3600.0
 """Of one case in a process of its own: a hang must not take the night."""
 
@@ -205,7 +206,7 @@ def training_case(
             why="it is a ready classifier",
             fix=f"run: emobench evaluate {row.id} --data {data.id}",
         )
-    reason = why_not("finetune", how.id, kind, where)
+    reason = why_not(FINETUNE, how.id, kind, where)
     if reason:
         raise SpecError(
             f"method {how.id!r} at precision {kind!r} on device {where!r} is not run",
@@ -213,7 +214,7 @@ def training_case(
             fix="emobench doctor shows what goes together",
         )
     return CaseSpec(
-        kind="finetune",
+        kind=FINETUNE,
         model=row,
         dataset=data,
         method=how,

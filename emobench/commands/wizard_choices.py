@@ -16,19 +16,20 @@ from emobench.commands.lists import size_text, why_absent
 from emobench.commands.project_place import Place
 from emobench.commands.wizard_answers import Choice, Walk, positive_number, whole_number
 from emobench.commands.wizard_cost import Cost, bytes_text, least_bytes
-from emobench.commands.wizard_plan import DEFAULT_BATCH, TASKS, Plan, methods_of
+from emobench.commands.wizard_plan import Plan, methods_of
 from emobench.commands.wizard_quality import Quote, quality_text, saved_quotes
 from emobench.devices import installed
 from emobench.errors import DoesNotFitError, UnsupportedError
-from emobench.specs import CaseKind, MethodName, ModelSpec, Precision
+from emobench.kinds import FINETUNE, KINDS, Kind
+from emobench.specs import MethodName, ModelSpec, Precision
 
 NO_TRACKING = "none"
 
 
-def ask_task(walk: Walk) -> CaseKind:
+def ask_task(walk: Walk) -> Kind:
     """Ask what is to be measured."""
-    choices = [Choice(value=kind, text=text) for kind, text in TASKS.items()]
-    return cast(CaseKind, walk.choose("task", "What to do", choices, default="finetune"))
+    choices = [Choice(value=kind.name, text=kind.offered) for kind in KINDS.values() if kind.offered]
+    return KINDS[walk.choose("task", "What to do", choices, default=FINETUNE.name)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def ask_model(walk: Walk, plan: Plan, place: Place) -> Plan:
         DoesNotFitError: not one model fits, or the one that was asked for.
         SpecError: the model is unknown, or none for this task.
     """
-    rows = [row for row in place.models.values() if _is_for(row, plan.kind)]
+    rows = [row for row in place.models.values() if row.is_for(plan.kind)]
     asked = walk.given.get("model")
     # What was asked for is weighed alone: the others take a second each.
     rows = [row for row in rows if row.id == asked] or rows
@@ -67,17 +68,11 @@ def ask_model(walk: Walk, plan: Plan, place: Place) -> Plan:
         walk.say(f"does not fit: {', '.join(f'{row.id} ({_least_text(plan, row)})' for row in too_large)}")
     if not fits or asked in [row.id for row in too_large]:
         raise _no_fit(plan, asked or "every model", too_large)
-    quotes = saved_quotes(place.root / "results") if plan.kind == "finetune" else {}
+    quotes = saved_quotes(place.root / "results") if plan.kind.trains_method else {}
     choices = [Choice(value=fit.model.id, text=_fit_text(fit, plan, quotes)) for fit in fits]
     default = next((fit.model.id for fit in fits if fit.here), fits[0].model.id)
     chosen = walk.choose("model", "Model", choices, default=default)
     return replace(plan, model=place.find_model(chosen))
-
-
-def _is_for(row: ModelSpec, kind: CaseKind) -> bool:
-    if kind == "generation" and row.kind != "decoder":
-        return False
-    return row.labels is None or kind == "inference"
 
 
 def _fit(plan: Plan, row: ModelSpec) -> Fit | None:
@@ -92,7 +87,7 @@ def _fit(plan: Plan, row: ModelSpec) -> Fit | None:
 def _fit_text(fit: Fit, plan: Plan, quotes: Mapping[tuple[str, str], Quote]) -> str:
     how = " ".join(part for part in fit.way if part)
     parts = [size_text(fit.model), f"{how} {fit.cost.text}"]
-    if plan.kind == "finetune":
+    if plan.kind.trains_method:
         parts.append(quality_text(quotes, fit.model.id, plan.data.spec.id))
     parts.append("" if fit.here else f"not here: emobench fetch {fit.model.id}")
     return "; ".join(part for part in parts if part)
@@ -115,7 +110,7 @@ def _no_fit(plan: Plan, what: str, too_large: Sequence[ModelSpec]) -> DoesNotFit
 
 def ask_method(walk: Walk, plan: Plan) -> Plan:
     """Ask how to train, where the case trains at all."""
-    if plan.kind != "finetune":
+    if not plan.kind.trains_method:
         return plan
     assert plan.model is not None
     choices = []
@@ -156,10 +151,10 @@ def ask_batch(walk: Walk, plan: Plan) -> Plan:
 
     memory = plan_of(plan.chosen, longest=plan.data.longest)
     most = largest_batch(memory, plan.hardware.free_bytes) or 1
-    trained = plan.kind == "finetune"
+    trained = plan.kind.trains_method
     splits = "; larger steps are split and accumulated" if trained else ""
     walk.say(f"one pass holds at most {most:,} rows of {memory.length} tokens{splits}")
-    default = DEFAULT_BATCH[plan.kind] if trained else min(DEFAULT_BATCH[plan.kind], most)
+    default = plan.kind.offered_batch if trained else min(plan.kind.offered_batch, most)
 
     def refuse(text: str) -> str | None:
         reason = whole_number(text)
@@ -181,7 +176,7 @@ def ask_schedule(walk: Walk, plan: Plan) -> Plan:
         raise _no_fit(plan, plan.chosen.model.id, [plan.chosen.model])
     default = plan.profile.id if costs[plan.profile.id] else choices[0].value
     plan = replace(plan, profile=PROFILES[walk.choose("profile", "Profile", choices, default=default)])
-    if plan.kind != "finetune":
+    if not plan.kind.trains_method:
         return plan
     assert plan.model is not None
     assert plan.method is not None
@@ -200,7 +195,7 @@ def ask_schedule(walk: Walk, plan: Plan) -> Plan:
 
 def _sizes_text(plan: Plan, name: str) -> str:
     profile = PROFILES[name]
-    if plan.kind != "finetune":
+    if not plan.kind.trains_method:
         return f"{profile.latency_seconds:g} s of rounds at least"
     rows = "all" if profile.train is None else f"{profile.train:,}"
     epochs = "1 epoch" if profile.epochs == 1 else f"{profile.epochs} epochs"

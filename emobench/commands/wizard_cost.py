@@ -69,7 +69,7 @@ def _budgets(case: CaseSpec, free_bytes: int, longest: int | None) -> Iterator[C
     if weight_bytes(plan).weights > free_bytes:
         return
     yield case
-    if case.kind != "finetune" or least_bytes(case, longest=longest) > free_bytes:
+    if not case.kind.trains_method or least_bytes(case, longest=longest) > free_bytes:
         return
     rows = plan.batch_size // 2
     while rows:

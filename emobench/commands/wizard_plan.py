@@ -12,16 +12,8 @@ from emobench.commands.wizard_data import Data
 from emobench.commands.wizard_hardware import Hardware
 from emobench.errors import DoesNotFitError
 from emobench.estimate.time import Rates
-from emobench.specs import CaseKind, CaseSpec, MethodName, ModelSpec, Precision, Profile, TrainSettings
-
-TASKS: Mapping[CaseKind, str] = {
-    "finetune": "train a classifier on the data and score it on held-out rows",
-    "inference": "time forward passes; the data is not used",
-    "generation": "time prompts and generated tokens of a decoder; the data is not used",
-}
-"""Kinds of case that the wizard plans."""
-
-DEFAULT_BATCH: Mapping[CaseKind, int] = {"finetune": 32, "inference": 8, "generation": 1}
+from emobench.kinds import Kind
+from emobench.specs import CaseSpec, MethodName, ModelSpec, Precision, Profile, TrainSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +23,7 @@ class Plan:
     hardware: Hardware
     data: Data
     rates: Mapping[Precision, Rates]
-    kind: CaseKind
+    kind: Kind
     profile: Profile
     train: TrainSettings
     batch_size: int
@@ -42,7 +34,7 @@ class Plan:
 
     def case(self, model: ModelSpec, method: MethodName | None, precision: Precision) -> CaseSpec:
         """The case of these choices and the plan's own."""
-        trained = self.kind == "finetune"
+        trained = self.kind.trains_method
         return CaseSpec(
             kind=self.kind,
             model=model,
@@ -101,6 +93,6 @@ class Plan:
         return tuple(sorted(ran, key=lambda name: (name != usual, ran.index(name))))
 
 
-def methods_of(kind: CaseKind) -> tuple[MethodName | None, ...]:
+def methods_of(kind: Kind) -> tuple[MethodName | None, ...]:
     """Methods of a kind of case, the one to prefer where it fits first."""
-    return ("full", "lora", "head") if kind == "finetune" else (None,)
+    return ("full", "lora", "head") if kind.methods == "training" else (None,)

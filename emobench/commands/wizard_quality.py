@@ -11,6 +11,7 @@ import numpy as np
 
 from emobench.catalogue.published import published_for
 from emobench.errors import BrokenFileError
+from emobench.kinds import TRAINING
 
 if TYPE_CHECKING:
     from emobench.records.index import RunIndex
@@ -67,7 +68,7 @@ def _best_of(index: RunIndex) -> Mapping[tuple[str, str], Quote]:
     column = index.column("accuracy")
     if column is None:
         return {}
-    usable = index.ok & (index.kind == "finetune") & (index.weights == "pretrained")
+    usable = index.ok & np.isin(index.kind, list(TRAINING)) & (index.weights == "pretrained")
     best: dict[tuple[str, str], Quote] = {}
     for number in np.flatnonzero(usable & ~np.isnan(index.value[:, column])):
         row = int(number)

@@ -14,6 +14,7 @@ from emobench.estimate.passes import forward_counts
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.shapes import Shape, shape_of
 from emobench.estimate.weights import weight_bytes
+from emobench.kinds import Work
 from emobench.specs import CaseSpec, ModelSpec
 
 BACKWARD_SHARE = {"full": 2.0, "lora": 1.2, "head": 0.1}
@@ -43,40 +44,45 @@ def forward_flops(model: ModelSpec, tokens: int) -> float:
 
 def case_flops(case: CaseSpec) -> float:
     """Floating-point operations of all of a case: every seed, warm-up and fewest rounds included."""
-    profile = case.profile
-    if case.kind == "inference":
-        tokens = (case.batch_size or 1) * (case.length or profile.prompt_tokens)
-        return forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
-    if case.kind == "generation":
-        tokens = (case.batch_size or 1) * ((case.length or profile.prompt_tokens) + profile.new_tokens)
-        # Whole generations, and as many in parts.
-        return 2 * forward_flops(case.model, tokens) * (profile.latency_rounds + 4)
+    if case.kind.timed is not None:
+        return _timed_flops(case, case.kind.timed)
     assert case.dataset is not None
-    length = min(case.dataset.mean_tokens, profile.max_length)
-    # A smoke run proves the path on its profile's rows.
-    whole = (profile.test or 0) if profile.id == "smoke" else case.dataset.rows
-    all_rows = forward_flops(case.model, whole * length)
-    if case.kind == "evaluation":
-        # A model without a classifier's head is trained first; the pilot tries a few budgets on a sample.
-        return (0.0 if case.model.labels else training_flops(case, length, "full")) + 1.5 * all_rows
-    assert case.method is not None
-    if case.kind == "shrink":
-        epochs = case.method.shrink.epochs if case.method.shrink else 0
-        # Original and variant each predict all held-out rows six times.
-        return training_flops(case, length, "full") * (1 + 2 * epochs / max(1, profile.epochs)) + 12 * all_rows
-    held_out = (profile.validation or 0) * profile.epochs + (profile.test or case.dataset.rows)
-    training = training_flops(case, length, case.method.id)
-    return (training + forward_flops(case.model, held_out * length)) * len(case.seeds)
+    length = min(case.dataset.mean_tokens, case.profile.max_length)
+    scored = sum((part.times + part.pilot) * scored_rows(case, part) for part in case.kind.work if part.does == "score")
+    found = forward_flops(case.model, 1) * scored * length
+    if case.training is not None:
+        found += training_flops(case, length, case.training)
+    return found * len(case.seeds)
 
 
-def training_flops(case: CaseSpec, length: int, method: str) -> float:
-    """Operations of training one seed on texts of ``length`` tokens."""
+def scored_rows(case: CaseSpec, part: Work) -> int:
+    """Rows that one pass of a scoring part goes over; a smoke run proves the path on its profile's rows."""
     assert case.dataset is not None
+    if part.rows == "all" and case.profile.id != "smoke":
+        return case.dataset.rows
+    return case.profile.test or case.dataset.rows
+
+
+def _timed_flops(case: CaseSpec, call: Work) -> float:
     profile = case.profile
+    tokens = (case.length or profile.prompt_tokens) + (profile.new_tokens if call.does == "generate" else 0)
+    return call.times * forward_flops(case.model, (case.batch_size or 1) * tokens) * (profile.latency_rounds + 4)
+
+
+def training_flops(case: CaseSpec, length: int, training: Work) -> float:
+    """Operations of training one seed on texts of ``length`` tokens, with its validations.
+
+    A shrinking method's own epochs run the original beside the variant.
+    """
+    assert case.dataset is not None
+    profile, method = case.profile, case.method
     rows = (profile.train or case.dataset.rows) * profile.epochs
     if profile.max_steps:
         rows = min(rows, profile.max_steps * case.train.batch_size)
-    return forward_flops(case.model, rows * length) * (1 + BACKWARD_SHARE[method])
+    again = 0.0 if method is None or method.shrink is None else 2 * method.shrink.epochs / max(1, profile.epochs)
+    share = BACKWARD_SHARE[method.id if training.method == "own" and method is not None else "full"]
+    passes = rows * (1 + share) * (1 + again) + (profile.validation or 0) * profile.epochs
+    return forward_flops(case.model, 1) * passes * length
 
 
 @dataclass(frozen=True, kw_only=True)

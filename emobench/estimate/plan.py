@@ -91,7 +91,7 @@ def plan_of(case: CaseSpec, *, longest: int | None = None) -> MemoryPlan:
     scoring between the steps takes less.
     """
     model, profile = case.model, case.profile
-    training = case.kind in ("finetune", "shrink") or (case.kind == "evaluation" and model.labels is None)
+    training, timed = case.trains, case.kind.timed
     common: dict[str, Any] = {
         "model": model,
         "precision": case.precision,
@@ -101,12 +101,12 @@ def plan_of(case: CaseSpec, *, longest: int | None = None) -> MemoryPlan:
         "num_labels": len(model.labels or (case.dataset.labels if case.dataset else ("", ""))),
     }
     rows = case.batch_size or 1
-    if case.kind == "generation":
+    if timed is not None and timed.does == "generate":
         length = max(1, min(case.length or profile.prompt_tokens, model.context - profile.new_tokens))
         return MemoryPlan(
             work="generate", batch_size=rows, length=length, new_tokens=profile.new_tokens, causal=True, **common
         )
-    if case.kind == "inference":
+    if timed is not None:
         length = min(case.length or profile.prompt_tokens, model.context)
         return MemoryPlan(work="latency", batch_size=rows, length=length, **common)
     length = max(1, min(longest or _assumed_longest(case), profile.max_length, model.context))
@@ -120,11 +120,9 @@ def training_plan(case: CaseSpec, length: int, **common: Any) -> MemoryPlan:
     """One optimizer step on rows of ``length`` tokens, split in equal parts where it exceeds the token budget."""
     rows = case.train.batch_size
     parts = -(-rows // max(1, case.train.token_budget // length))
-    trains = case.kind == "finetune" and case.method is not None
     return MemoryPlan(
         work="train",
-        # The original of a shrink case and a model that lacks a head are trained whole.
-        method=case.method if trains else MethodSpec(id="full"),
+        method=case.method if case.kind.trains_method and case.method is not None else MethodSpec(id="full"),
         batch_size=-(-rows // parts),
         parts=parts,
         length=length,

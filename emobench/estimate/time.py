@@ -14,12 +14,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emobench.estimate.flops import plan_products
+from emobench.estimate.flops import plan_products, scored_rows
 from emobench.estimate.parameters import trainable_parameters
 from emobench.estimate.passes import ForwardCounts, forward_counts
 from emobench.estimate.plan import SCORING_TOKENS, MemoryPlan, training_plan, usual_attention
 from emobench.estimate.shapes import shape_of
 from emobench.estimate.weights import quantized_weights, weight_bytes
+from emobench.kinds import Work
 from emobench.specs import CaseSpec
 
 PRODUCTS = 1.05
@@ -230,8 +231,8 @@ def case_seconds(case: CaseSpec, rates: Rates, *, mean_length: float | None = No
     in tokens where it is known, else the data set's row says it and the range is wider.
     """
     profile = case.profile
-    if case.kind in ("inference", "generation"):
-        return _timed_case(case, rates)
+    if case.kind.timed is not None:
+        return _timed_case(case, case.kind.timed, rates)
     assert case.dataset is not None
     assumed = case.dataset.mean_tokens if mean_length is None else mean_length
     length = max(1, round(min(assumed, profile.max_length, case.model.context)))
@@ -240,38 +241,32 @@ def case_seconds(case: CaseSpec, rates: Rates, *, mean_length: float | None = No
     factor = FACTOR if mean_length is not None or case.weights == "random" else ASSUMED_FACTOR
     pass_rows = max(1, SCORING_TOKENS[case.device] // length)
     a_pass = plan_seconds(_plan(case, work="evaluate", rows=pass_rows, length=length), rates).seconds
-    test_rows = profile.test or case.dataset.rows
-    rows = test_rows if case.kind == "finetune" else case.dataset.rows if profile.id != "smoke" else test_rows
-    parts = {"evaluate": rows / pass_rows * a_pass}
-    passes = 1.0
-    if case.kind == "shrink":
-        # Original and variant predict every row six times each.
-        passes = 12.0
-    if case.kind != "evaluation" or case.model.labels is None:
+    scoring = [part for part in case.kind.work if part.does == "score"]
+    parts = {"evaluate": sum(scored_rows(case, part) for part in scoring) / pass_rows * a_pass}
+    seconds = sum(part.times * scored_rows(case, part) for part in scoring) / pass_rows * a_pass
+    if case.training is not None:
         validated = (profile.validation or 0) * profile.epochs / pass_rows * a_pass
         parts["train"] = _steps(case) * _step_seconds(case, rates, length) + validated
-    repeats = len(case.seeds) if case.kind == "finetune" else 1
-    seconds = repeats * (passes * parts["evaluate"] + parts.get("train", 0.0))
-    return TimeEstimate(seconds=seconds, factor=factor, parts=parts)
+        seconds += parts["train"]
+    return TimeEstimate(seconds=len(case.seeds) * seconds, factor=factor, parts=parts)
 
 
 def work_of(case: CaseSpec) -> str:
     """The part of :func:`case_seconds` that most of the case is, by which its correction is looked up."""
-    if case.kind in ("inference", "generation"):
+    if case.kind.timed is not None:
         return "latency"
-    return "evaluate" if case.kind == "evaluation" and case.model.labels is not None else "train"
+    return "train" if case.trains else "evaluate"
 
 
-def _timed_case(case: CaseSpec, rates: Rates) -> TimeEstimate:
+def _timed_case(case: CaseSpec, timed_call: Work, rates: Rates) -> TimeEstimate:
     profile = case.profile
     length = min(case.length or profile.prompt_tokens, case.model.context)
-    work = "latency" if case.kind == "inference" else "generate"
-    new_tokens = profile.new_tokens if work == "generate" else 0
+    generates = timed_call.does == "generate"
+    work, new_tokens = ("generate", profile.new_tokens) if generates else ("latency", 0)
     plan = _plan(case, work=work, rows=case.batch_size or 1, length=length, new_tokens=new_tokens)
     call = plan_seconds(plan, rates).seconds
-    # The timed rounds, as long again for utilisation and energy, and a few calls of warm-up and for the memory; a
-    # generation is also timed in parts.
-    timed = max(profile.latency_seconds, profile.latency_rounds * call) * (2 if work == "latency" else 3)
+    # The timed rounds, as long again for utilisation and energy, and a few calls of warm-up and for the memory.
+    timed = max(profile.latency_seconds, profile.latency_rounds * call) * (1 + timed_call.times)
     return TimeEstimate(seconds=timed + 5 * call, parts={"latency": call})
 
 
@@ -303,7 +298,7 @@ def _step_seconds(case: CaseSpec, rates: Rates, length: int) -> float:
         case,
         length,
         model=case.model,
-        precision=case.precision if case.kind == "finetune" else "fp32",
+        precision=case.precision if case.kind.trains_method else "fp32",
         device=case.device,
         pretrained=case.weights == "pretrained",
         attention=usual_attention(case.model, case.device, training=True),

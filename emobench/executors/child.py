@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from emobench.executors.delivery import REPORTS
-from emobench.executors.jobs import OUTPUTS, Told, take_told
+from emobench.executors.jobs import OUTPUTS, take_told
 from emobench.executors.manifest import FILE_NAME
 from emobench.files import append_line
 from emobench.processes.fresh import STACKS
 from emobench.processes.parent import end_with_parent
 from emobench.progress import STDERR
+from emobench.session.place import Told
 
 
 def shared_folder(told: Told) -> Path | None:
@@ -37,7 +38,7 @@ class Child:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        from emobench.plugin import session_of
+        from emobench.session.lookup import session_of
 
         ours = session_of(self.config)
         ours.work_for(self.told)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emobench.cases.artifacts import mark_of
+from emobench.cases.names import forget_checkpoints, mark_of
 from emobench.executors.jobs import OUTPUTS, Job, outputs
 from emobench.executors.verdicts import Verdict, last_words, without_record
 from emobench.outcomes import Status, metric
 from emobench.processes.fresh import Ending
 from emobench.reports.tables import Skip
 from emobench.session.ending import largest_that_fitted
-from emobench.session.folder import forget_checkpoints
 from emobench.session.place import plain_node_id
+from emobench.session.saved_run import begin
 from emobench.session.skips import refuse_or_skip, slow_asked_for
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Delivery:
                 self._skip_slow(item)
             else:
                 refuse_or_skip(self.session, item)
-            self.session.begin(item)
+            begin(self.session, item)
         except pytest.skip.Exception as error:
             self._report(item, "skipped", str(error))
             return True

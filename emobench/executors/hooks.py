@@ -14,8 +14,6 @@ from emobench.errors import SpecError
 from emobench.executors.manifest import Manifest, write_manifest
 from emobench.executors.shards import Shard, ids_of, parse_shard
 
-INCOMPLETE = 11
-"""Exit code where a case was lost: nobody knows its result."""
 EXECUTORS = ("local", "ray", "slurm")
 GROUPS = ("case", "model")
 WHOLE = pytest.StashKey[Manifest]()
@@ -98,7 +96,7 @@ def shard_of(config: pytest.Config) -> Shard | None:
 def keep_shard(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what other shards run; tests that are no cases are spread like cases."""
     from emobench.executors.job_plan import manifest_of
-    from emobench.plugin import has_case, session_of
+    from emobench.session.lookup import has_case, session_of
 
     shard = shard_of(config)
     if shard is None:
@@ -121,7 +119,7 @@ class Sharding:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
-        from emobench.plugin import session_of
+        from emobench.session.lookup import session_of
 
         if WHOLE in self.config.stash and not self.config.getoption("collectonly"):
             write_manifest(session_of(self.config).folder, self.config.stash[WHOLE])

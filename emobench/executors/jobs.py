@@ -15,38 +15,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from emobench.cases.names import CHECKPOINTS, ORIGINALS
 from emobench.errors import NotOnMachineError
 from emobench.executors.parcel import pack
 from emobench.files import write_bytes
 from emobench.processes.fresh import End, Ending, ending_from_json, run_process
-from emobench.session.folder import CHECKPOINTS, ORIGINALS
+from emobench.session.place import Told
 
 ENDING = "ending.json"
 CHILD_PLUGIN = "emobench.executors.child"
 OUTPUTS = "outputs"
 """Folder, inside a run's, of what each process printed and reported."""
 VARIABLE = "EMOBENCH_CASE"
-"""What a process that runs a case is told beside its arguments, see :class:`Told`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the process of a job is told."""
-
-    folder: Path
-    """The run's."""
-    job: str
-    """Name of its job, and so of its journal."""
-    generation: int
-    """Of the session it works for, see ``records.journal``."""
-    parent: int
-    """Process id of the one that started it, and must not outlive."""
-    elsewhere: bool
-    """Whether the session it works for is on another machine."""
-    home: Path | None
-    """The run's folder on the session's machine, where the case may run elsewhere."""
-    lease: Mapping[str, Any] | None
-    """What of the machine its session holds (``Lease.facts``), under xdist."""
+"""What a process that runs a case is told beside its arguments, see ``session.place.Told``."""
 
 
 @dataclass(frozen=True, kw_only=True)

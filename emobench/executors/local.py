@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from emobench.executors.delivery import LOST, Delivery
-from emobench.executors.hooks import INCOMPLETE
 from emobench.executors.job_plan import ARGUMENTS, jobs_of
 from emobench.executors.jobs import run_job
-from emobench.plugin import has_case, session_of
+from emobench.executors.verdicts import INCOMPLETE
+from emobench.session.lookup import has_case, session_of
 
 
 class Isolating:

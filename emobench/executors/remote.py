@@ -20,8 +20,8 @@ from emobench.executors.jobs import ENDING, OUTPUTS, Executor, Job, read_ending
 from emobench.executors.manifest import Manifest, write_manifest
 from emobench.executors.parcel import unpack
 from emobench.files import sync_folder
-from emobench.plugin import has_case, session_of
 from emobench.processes.fresh import End, Ending
+from emobench.session.lookup import has_case, session_of
 
 if TYPE_CHECKING:
     from emobench.session.run import Session

@@ -15,6 +15,9 @@ from emobench.processes.fresh import STDERR, End, Ending
 _STACK = ("Current thread", "Thread 0x", "Stack (most recent call first)")
 """How :mod:`faulthandler` begins a stack; the innermost call comes first."""
 
+INCOMPLETE = 11
+"""Exit code where a case was lost: nobody knows its result."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:

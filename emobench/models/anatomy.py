@@ -18,8 +18,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from emobench.errors import UnsupportedError
+from emobench.models.draws import seeded
 from emobench.models.library_output import quiet_transformers
-from emobench.models.load import seeded
 
 
 @dataclass(frozen=True, kw_only=True)

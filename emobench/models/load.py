@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +35,7 @@ from emobench.models.architecture import (
     storage_dtype,
     weights_bytes,
 )
+from emobench.models.draws import seeded
 from emobench.models.library_output import quiet_transformers
 from emobench.models.locate import locate
 from emobench.outcomes import Metric, metric
@@ -229,16 +229,6 @@ def check_fits(
             why="nothing was allocated",
             fix="take a smaller model, a precision with fewer bytes, or free memory",
         )
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw from ``seed`` inside the block, and leave torch's generators as they were."""
-    # Named devices: with several GPUs torch warns of forking the generators of all of them.
-    devices_used = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices_used):
-        torch.manual_seed(seed)
-        yield
 
 
 def tensor_bytes(tensor: torch.Tensor) -> int:

@@ -51,7 +51,7 @@ def weights(planned: Planned) -> dict[str, int]:
     with contextlib.suppress(UnsupportedError):
         if packaged is not None and packaged.format == "gguf" and case.weights == "pretrained":
             found["weights dequantized once"] = 2 * parameters_of(case.model, "causal")
-        if case.kind != "finetune" or case.method is None:
+        if not case.kind.trains_method or case.method is None:
             return found
         classes = max(2, len(case.dataset.labels)) if case.dataset is not None else 2
         trained = WEIGHT_BYTES * trainable_parameters(case.model, case.method, classes)

@@ -72,7 +72,7 @@ def refused(planned: Planned) -> str | None:
     """Why the case's precision cannot run with its method on its device, or None."""
     case, machine = planned.case, planned.machine
     method = case.method.id if case.method is not None else None
-    if method is not None or case.kind not in ("finetune", "shrink"):
+    if method is not None or case.kind.methods is None:
         reason = why_not(case.kind, method, case.precision, case.device)
         if reason:
             return reason

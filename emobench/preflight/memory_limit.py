@@ -261,7 +261,7 @@ def smaller_batch(case: CaseSpec, plan: MemoryPlan, largest: int) -> Iterator[Fi
 
 def other_methods(case: CaseSpec, free: int, *, longest: int | None = None) -> Iterator[Fix]:
     """LoRA in place of full fine-tuning, where that fits."""
-    if case.kind != "finetune" or case.method is None or case.method.id != "full":
+    if not case.kind.trains_method or case.method is None or case.method.id != "full":
         return
     other = case.model_copy(update={"method": find_method("lora")})
     if is_allowed(case.kind, "lora", case.precision, case.device) and fits_somehow(other, free, longest=longest):
@@ -274,7 +274,7 @@ def other_methods(case: CaseSpec, free: int, *, longest: int | None = None) -> I
 
 def other_precisions(case: CaseSpec, planned: Planned) -> Iterator[Fix]:
     """The precision with most bits among those that the device is good at and with which the case fits."""
-    if case.kind not in ("finetune", "inference", "generation"):
+    if not case.kind.other_precisions:
         return
     machine, longest = planned.machine, longest_text(planned.data)
     plan = plan_of(case, longest=longest)

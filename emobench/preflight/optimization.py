@@ -38,7 +38,7 @@ WARMUP_SHARE = 0.1
 def trains(case: CaseSpec) -> bool:
     """Whether the checks of this file mean anything: weights that are trained, on data, for their quality."""
     random = case.weights == "random" or (case.dataset is not None and case.dataset.id == RANDOM_TOKENS)
-    return case.kind == "finetune" and case.method is not None and not random
+    return case.kind.trains_method and case.method is not None and not random
 
 
 def judges_quality(case: CaseSpec) -> bool:

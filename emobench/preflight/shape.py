@@ -116,7 +116,7 @@ def labels(planned: Planned) -> Iterator[Finding]:
     case, data = planned.case, planned.data
     model, dataset = case.model, case.dataset
     wanted = data.class_names if data is not None and data.class_names else dataset.labels if dataset else ()
-    if model.labels is not None and wanted and dataset is not None and case.kind in ("finetune", "evaluation"):
+    if model.labels is not None and wanted and dataset is not None:
         lacking = sorted(set(folded(wanted)) ^ set(folded(model.labels)))
         if lacking and dataset.source != "random":
             yield Finding(

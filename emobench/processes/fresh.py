@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from emobench.executors.kernel import grown, oom_kills
+from emobench.processes.kernel import grown, oom_kills
 
 STACKS = getattr(signal, "SIGUSR1", None)
 """Sent to a process that is about to be killed for its time: where it can, it writes what its threads are doing."""

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,12 @@ from emobench import errors
 from emobench.catalogue.launches import Starter
 from emobench.errors import EmoBenchError, LostProcessError, UnsupportedError
 from emobench.files import write_bytes
-from emobench.recipes.rank import TOLD
 from emobench.specs import LaunchSpec
 
+TOLD = 3
+"""Exit code of a rank that wrote down its error."""
+RANK = "emobench.recipes.rank"
+"""What a rank runs."""
 LAUNCHER = """
 import runpy, sys
 from emobench.processes.parent import end_with_parent
@@ -58,7 +61,7 @@ def started_by(by: Starter, launch: LaunchSpec, folder: Path) -> Iterator[list[s
 
 
 def _own_ranks(launch: LaunchSpec, folder: Path) -> list[tuple[list[str], dict[str, str]]]:
-    command = [sys.executable, "-m", "emobench.recipes.rank", str(folder)]
+    command = [sys.executable, "-m", RANK, str(folder)]
     shared = _environment() | {
         "WORLD_SIZE": str(launch.processes),
         "LOCAL_WORLD_SIZE": str(launch.processes),
@@ -77,7 +80,7 @@ def _accelerate(launch: LaunchSpec, folder: Path) -> list[tuple[list[str], dict[
     command += ["--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
     # torchrun's own meeting point would listen on every address of the machine; through a file it opens no port.
     command += ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
-    command += ["--module", "emobench.recipes.rank", str(folder)]
+    command += ["--module", RANK, str(folder)]
     return [(command, _environment() | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TMPDIR": str(folder)})]
 
 
@@ -155,9 +158,17 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def check_ended(
-    ended: Ended, by: Starter, folder: Path, launch: LaunchSpec, *, limit_seconds: float | None = None
+    ended: Ended,
+    by: Starter,
+    folder: Path,
+    launch: LaunchSpec,
+    *,
+    limit_seconds: float | None = None,
+    redact: Callable[[str], str] = str,
 ) -> None:
     """Raise what went wrong: the error that a rank wrote down, else the rank that died first.
+
+    ``redact`` takes secrets out of what a rank last printed.
 
     Raises:
         LostProcessError: a rank died, or did not end within the limit; names rank and exit code.
@@ -172,7 +183,7 @@ def check_ended(
         rank, code = first
         raise LostProcessError(
             f"rank {rank} of {launch.processes} ended with exit code {code}{_signal_name(code)}",
-            why=f"its last words were: {last_words(folder, rank)}",
+            why=f"its last words were: {redact(last_words(folder, rank))}",
             fix=_remedy(code),
         )
     running = [rank for rank, code in enumerate(ended.codes) if code is None]
@@ -180,7 +191,7 @@ def check_ended(
         raise LostProcessError(
             f"ranks {', '.join(map(str, running)) if by == 'emobench' else 'all'} had not ended after "
             f"{limit_seconds:g} s",
-            why=f"the last words of rank {running[0]} were: {last_words(folder, running[0])}",
+            why=f"the last words of rank {running[0]} were: {redact(last_words(folder, running[0]))}",
             fix="give more time, or take fewer rows",
         )
     missing = [rank for rank in ranks if not (folder / f"rank-{rank}.json").exists()]
@@ -221,14 +232,12 @@ def _remedy(code: int) -> str:
 
 def last_words(folder: Path, rank: int) -> str:
     """The last line that a rank printed, or that its launcher did before the rank had a log."""
-    from emobench.records.secrets import redact
-
     for name in (f"rank-{rank}.log", "launch.log"):
         path = folder / name
         lines = path.read_text(errors="replace").split("\n") if path.exists() else []
         said = [line.strip() for line in lines if line.strip()]
         if said:
-            return redact(said[-1])[:300]
+            return said[-1][:300]
     return "none"
 
 

@@ -17,7 +17,9 @@ from emobench.errors import UnsupportedError
 from emobench.files import write_bytes
 from emobench.outcomes import Evaluation, FitOutcome, Metric, metric
 from emobench.processes.ranks import check_ended, started_by, wait_for_all
+from emobench.recipes import finetune
 from emobench.recipes.rank import JOB, MATERIAL, SPLITS
+from emobench.records.secrets import redact
 from emobench.specs import CaseSpec, LaunchSpec
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def train_and_evaluate(case: Case) -> None:
     launch = case.spec.launch
     assert launch is not None
     check_machine(launch, case.spec)
-    material = case.material()
+    material = finetune.material(case)
     if case.save_models and launch.wrapper != "ddp":
         case.note(f"the model was not saved: no process of {launch.id} has all of its weights")
 
@@ -92,13 +94,13 @@ def train_and_evaluate(case: Case) -> None:
         keep(case, found, seed=seed)
 
     case.measure(run, prepare=lambda seed: None, elsewhere=True)
-    case.check_training()
+    finetune.check_training(case)
 
 
 def keep(case: Case, found: Answers, *, seed: int) -> None:
     """Put what the ranks gave into the case, each rank's memory beside the largest."""
     saves, case.save_models = case.save_models, False
-    case.keep(cast("LoadedModel", found.described), found.fitted, found.scored, seed=seed)
+    finetune.keep(case, cast("LoadedModel", found.described), found.fitted, found.scored, seed=seed)
     case.save_models = saves
     case.add(found.memory(), seed=seed)
     case.details.setdefault("launch", []).append({"seed": seed, "ranks": [dict(entry) for entry in found.ranks]})
@@ -175,7 +177,7 @@ def in_processes(
             if started is not None:
                 started([process.pid for process in processes])
             ended = wait_for_all(processes, limit_seconds=limit_seconds)
-        check_ended(ended, by, folder, launch, limit_seconds=limit_seconds)
+        check_ended(ended, by, folder, launch, limit_seconds=limit_seconds, redact=redact)
         answers = [read_answer(folder, rank) for rank in range(launch.processes)]
         shares = [read_share(folder, answer) for answer in answers]
         return together(answers, joined(shares, material.test, material.class_names))

@@ -21,6 +21,7 @@ from emobench.catalogue.methods import find_method
 from emobench.devices import autocast_dtype
 from emobench.errors import SpecError
 from emobench.evaluation.label_map import fold, map_classes
+from emobench.kinds import FINETUNE
 from emobench.specs import DatasetSpec, ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -59,6 +60,27 @@ class Rows:
     """From the model's classes to the data set's, where they differ."""
     training: Material | None = None
     """What a model without a head is trained on; these rows are not among the windows."""
+
+
+def full_pass(case: Case) -> None:
+    """Stream every row once at the token budget a pilot found best; reading to writing is inside the time.
+
+    A model without a classifier's head is trained before, at the profile's size; rows it saw are left out.
+    """
+    from emobench.evaluation.stream import evaluate_stream
+
+    rows = open_rows(case)
+    ready = classifier(case, rows)
+    budget = try_budgets(case, rows, ready).token_budget
+    usual = {**rows.arguments, "fold": rows.fold, "token_budget": budget, "progress": showing(case, rows)}
+
+    def evaluate(loaded: LoadedModel, seed: int) -> Streamed:
+        with writing_predictions(case, rows) as keep:
+            return evaluate_stream(loaded.model, rows.windows(), rows.class_names, keep=keep, **usual)
+
+    (found,) = case.measure(evaluate, prepare=lambda seed: ready)
+    keep_evaluation(case, rows, ready, found)
+    trace_answers(case, rows, ready, budget)
 
 
 def can_answer(model: ModelSpec, dataset: DatasetSpec) -> bool:
@@ -234,7 +256,7 @@ def classifier(case: Case, rows: Rows) -> LoadedModel:
 
 def _training_precision(case: Case) -> Precision:
     spec = case.spec
-    if is_allowed("finetune", "full", spec.precision, spec.device):
+    if is_allowed(FINETUNE, "full", spec.precision, spec.device):
         return spec.precision
     case.note(f"trained in fp32: {spec.precision} weights are for inference here")
     return "fp32"
@@ -242,7 +264,8 @@ def _training_precision(case: Case) -> Precision:
 
 def _fit(case: Case, trained: LoadedModel, material: Material, precision: Precision) -> FitOutcome:
     from emobench.evaluation.labels import predict
-    from emobench.training.fit import fit, plan_for
+    from emobench.training.fit import fit
+    from emobench.training.plan import plan_for
 
     spec = case.spec.model_copy(update={"method": find_method("full"), "precision": precision})
     score = partial(

@@ -16,6 +16,7 @@ from emobench.cases.case import Case
 from emobench.catalogue.datasets import DATASETS
 from emobench.errors import ChangedAnswersError
 from emobench.outcomes import Metric, metric
+from emobench.recipes import finetune
 
 if TYPE_CHECKING:
     from emobench.data.material import Material
@@ -43,7 +44,7 @@ def compare(case: Case, original: LoadedModel, variant: LoadedModel, material: M
     from emobench.data.encode import first_rows
     from emobench.evaluation.labels import predict
 
-    options = {name: value for name, value in case.scoring().items() if name != "class_names"}
+    options = {name: value for name, value in finetune.scoring(case).items() if name != "class_names"}
     calls = [partial(predict, model, material.test, **options) for model in (original.model, variant.model)]
     before, after = (call() for call in calls)
     case.add([metric("memory_ratio", variant.model_bytes / original.model_bytes)])

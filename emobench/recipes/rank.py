@@ -1,7 +1,7 @@
 """One process of a case that runs in several: load, train, predict a share of the test rows, write down what it gave.
 
-Started by ``distributed``, one a rank. Reads its job from a folder and answers there, in JSON and safetensors; the record
-is the parent's.
+Started by ``distributed``, one a rank. Reads its job from a folder and answers there, in JSON and safetensors; the
+record is the parent's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from emobench.devices import autocast_dtype
 from emobench.errors import DoesNotFitError, EmoBenchError
 from emobench.files import write_bytes
 from emobench.processes.parent import end_with_parent
+from emobench.processes.ranks import TOLD
 from emobench.specs import CaseSpec
 
 if TYPE_CHECKING:
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     from emobench.data.encode import Encoded
     from emobench.models.load import LoadedModel
     from emobench.training.distributed import Ranks
-    from emobench.training.fit import FitPlan, Validate
+    from emobench.training.fit import Validate
+    from emobench.training.plan import FitPlan
 
 JOB, MATERIAL, STORE = "job.json", "material.safetensors", "rendezvous"
 SPLITS = ("train", "validation", "test")
-TOLD = 3
-"""Exit code of a rank that wrote down its error."""
 
 
 def main(folder: Path) -> int:
@@ -190,7 +190,7 @@ def scoring_arguments(job: Mapping[str, Any], spec: CaseSpec, ranks: Ranks) -> d
 
 def plan_of(folder: Path, job: Mapping[str, Any], spec: CaseSpec, ranks: Ranks) -> FitPlan:
     """The training plan of this rank."""
-    from emobench.training.fit import plan_for
+    from emobench.training.plan import plan_for
 
     plan = plan_for(spec, seed=job["seed"], pad_id=job["pad_id"], padding_side=job["padding_side"])
     return replace(plan, ranks=ranks, folder=folder / "training")

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from emobench.cases.case import Case
 from emobench.cases.keys import deciding_versions
+from emobench.cases.names import ORIGINALS
 from emobench.catalogue.methods import METHODS
 from emobench.catalogue.profiles import find_profile
 from emobench.files import write_bytes
+from emobench.kinds import FINETUNE
 from emobench.models.locate import planned_revision
 from emobench.outcomes import metric
+from emobench.recipes import finetune
 from emobench.recipes.loaded_alone import measure_alone
-from emobench.session.folder import ORIGINALS
+from emobench.recipes.pair import compare
 from emobench.specs import CaseSpec, ShrinkSettings
 
 if TYPE_CHECKING:
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     from emobench.data.encode import Encoded
     from emobench.data.material import Material
     from emobench.models.load import LoadedModel
-    from emobench.training.fit import FitPlan, Validate
+    from emobench.training.fit import Validate
+    from emobench.training.plan import FitPlan
 
 CALIBRATION_BATCH = 32
 FACTS_FILE = "original.json"
@@ -59,6 +63,14 @@ class Shrunk:
     quantization: Mapping[str, Any] | None = None
 
 
+def shrink_and_compare(case: Case, originals: dict[str, Original]) -> None:
+    """Shrink the trained original of the case, one of ``originals`` or made now, and compare both row by row."""
+    rows = material(case)
+    original = train_original(case, rows, originals)
+    variant = shrink(case, original, rows)
+    compare(case, original.loaded, variant, rows)
+
+
 def material(case: Case) -> Material:
     """The case's splits, with every row that neither trains nor validates in the test split; the case's sizes say so.
 
@@ -69,7 +81,7 @@ def material(case: Case) -> Material:
     if case.spec.profile.id != "smoke" and case.spec.weights != "random" and not by_hand:
         test = held_out_rows(case.spec)
         case.spec = case.spec.model_copy(update={"profile": case.spec.profile.model_copy(update={"test": test})})
-    return case.material()
+    return finetune.material(case)
 
 
 def held_out_rows(spec: CaseSpec) -> int | None:
@@ -124,7 +136,7 @@ def _train_original(case: Case, spec: CaseSpec, material: Material) -> Original:
 
     seed = spec.seeds[0]
     loaded = load_classifier(
-        spec.model, method=spec.method, precision="fp32", device=spec.device, seed=seed, **case.head()
+        spec.model, method=spec.method, precision="fp32", device=spec.device, seed=seed, **finetune.head(case)
     )
     validate, progress = _validation(case, loaded.model), case.progress.step
     plan = case.with_checkpoints(_plan(case, spec, material), label="original-")
@@ -201,11 +213,11 @@ def shrink(case: Case, original: Original, material: Material) -> LoadedModel:
 
 def _training_spec(spec: CaseSpec) -> CaseSpec:
     """The fine-tuning case that makes the original: the same for every method."""
-    return spec.model_copy(update={"kind": "finetune", "method": METHODS["full"]})
+    return spec.model_copy(update={"kind": FINETUNE, "method": METHODS["full"]})
 
 
 def _plan(case: Case, spec: CaseSpec, material: Material) -> FitPlan:
-    from emobench.training.fit import plan_for
+    from emobench.training.plan import plan_for
 
     return plan_for(spec, seed=spec.seeds[0], pad_id=material.pad_id, padding_side=material.padding_side)
 
@@ -213,7 +225,7 @@ def _plan(case: Case, spec: CaseSpec, material: Material) -> FitPlan:
 def _validation(case: Case, model: PreTrainedModel) -> Validate | None:
     from emobench.evaluation.labels import evaluate
 
-    return case.validation(partial(evaluate, model, **case.scoring()))
+    return finetune.validation(case, partial(evaluate, model, **finetune.scoring(case)))
 
 
 def _recover(

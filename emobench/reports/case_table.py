@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from emobench.analysis.rows import Row
+from emobench.kinds import KINDS, in_order
 from emobench.outcomes import Status
 from emobench.reports.tables import COLUMNS, MIB, Column, number
 
@@ -28,13 +29,6 @@ _AXES: Mapping[str, str] = {
     "weights": "weights",
 }
 _USUAL = {"backend": "eager", "weights": "pretrained"}
-_KINDS: Mapping[str, str] = {
-    "finetune": "Training",
-    "evaluation": "Evaluation",
-    "inference": "Inference",
-    "generation": "Generation",
-    "shrink": "Shrinking",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +74,8 @@ class Table:
 
 def case_tables(rows: Sequence[Row]) -> list[Table]:
     """One table a kind of case. What is the same in all its rows is said once; the model is always a column."""
-    kinds = [*_KINDS, *sorted({str(row.case.get("kind")) for row in rows} - set(_KINDS))]
-    return [
-        _table(kind, members)
-        for kind in kinds
-        if (members := [row for row in rows if str(row.case.get("kind")) == kind])
-    ]
+    kinds = in_order({str(row.case.get("kind")) for row in rows})
+    return [_table(kind, [row for row in rows if str(row.case.get("kind")) == kind]) for kind in kinds]
 
 
 def _table(kind: str, rows: Sequence[Row]) -> Table:
@@ -105,7 +95,7 @@ def _table(kind: str, rows: Sequence[Row]) -> Table:
         heads.append(Head(title=title, unit=unit, numeric=True))
     return Table(
         kind=kind,
-        title=_KINDS.get(kind, kind),
+        title=KINDS[kind].title if kind in KINDS else kind,
         common=", ".join(f"{_AXES[name]} {_axis(rows[0], name).text}" for name in same),
         heads=tuple(heads),
         rows=tuple(_row(row, axes, columns, with_run=with_run) for row in rows),

@@ -13,7 +13,7 @@ from typing import Any
 
 from emobench.errors import SpecError
 from emobench.extras import require
-from emobench.reports.exports import ExportedRun, flat_metrics, safe_name
+from emobench.reports.exported import ExportedRun, flat_metrics, safe_name
 from emobench.reports.own_process import answer, run_apart
 
 EXPERIMENT = "emobench"

@@ -14,7 +14,7 @@ from typing import Any
 from emobench.errors import SpecError
 from emobench.extras import require
 from emobench.files import writing
-from emobench.reports.exports import ExportedCase, ExportedRun, flat_metrics, safe_name
+from emobench.reports.exported import ExportedCase, ExportedRun, flat_metrics, safe_name
 
 _LONGEST = 180
 """Characters of a folder's name; file systems take 255 bytes."""

@@ -9,6 +9,7 @@ from emobench.analysis.findings import SkipGroup, Target
 from emobench.analysis.rows import Pick, Row
 from emobench.analysis.sweep import Measured
 from emobench.analysis.tradeoff import LATENCY, QUALITY, Group, radar
+from emobench.kinds import SHRINKING
 from emobench.outcomes import METRICS, Status
 from emobench.reports.content import Content
 from emobench.reports.quantities import axis_title, figure_text, shown
@@ -124,7 +125,7 @@ def _smallest(pick: Pick | None) -> str:
     if pick is None:
         return "not recorded"
     unused = ["dataset", "device", "batch_size", "length", "backend"]
-    without = unused if pick.row.case.get("kind") == "shrink" else [*unused, "method"]
+    without = unused if pick.row.case.get("kind") in SHRINKING else [*unused, "method"]
     return f"{name_of(pick.row, without=without)}: {figure_text('model_bytes', pick.item)} of weights"
 
 

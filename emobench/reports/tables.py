@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tabulate import SEPARATING_LINE, tabulate
 
+from emobench.kinds import in_order
 from emobench.outcomes import METRICS, Metric, Status
 from emobench.records.record import Record
 from emobench.records.store import RunHeader
@@ -19,7 +20,6 @@ MIB = 2**20
 
 _AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
 _AXIS_HEADS = {"dataset": "data", "batch_size": "batch", "length": "tokens"}
-_KINDS = ("finetune", "evaluation", "inference", "generation", "shrink")
 _USUAL = (None, "eager")
 """An axis where every case has one of these is not shown."""
 _NAME_LENGTH = 18
@@ -111,13 +111,9 @@ def results_table(records: Sequence[Record]) -> str:
 
     Columns stand where any row has a value. Empty text where there are no records.
     """
-    kinds = [*_KINDS, *sorted({str(record.case.get("kind")) for record in records} - set(_KINDS))]
-    parts = []
-    for kind in kinds:
-        rows = [record for record in records if str(record.case.get("kind")) == kind]
-        if rows:
-            parts.append(_kind_table(kind, rows))
-    return "\n\n".join(parts)
+    kinds = in_order({str(record.case.get("kind")) for record in records})
+    members = [[record for record in records if str(record.case.get("kind")) == kind] for kind in kinds]
+    return "\n\n".join(_kind_table(kind, rows) for kind, rows in zip(kinds, members, strict=True))
 
 
 def _kind_table(kind: str, records: Sequence[Record]) -> str:

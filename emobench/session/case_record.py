@@ -13,7 +13,7 @@ from emobench.cases.prediction import predicted_memory
 from emobench.catalogue.goals import costs, judged
 from emobench.outcomes import Status, metric
 from emobench.records.record import Record, checked, flat_mirrors, mean_over_seeds
-from emobench.session.facts import row_of
+from emobench.records.store import plain_or_text
 
 if TYPE_CHECKING:
     from emobench.cases.case import Case
@@ -103,3 +103,21 @@ def publish(case: Case, record: Record) -> None:
     """Put the record and its flat mirrors where pytest-benchmark saves them."""
     case.benchmark.extra_info.update(flat_mirrors(record))
     case.benchmark.extra_info["emobench"] = record.to_json()
+
+
+def row_of(session: Session, stats: Any) -> tuple[dict[str, Any] | None, list[str]]:
+    """pytest-benchmark's row of a timed case as its own hook makes it, without the record; None where it drops it.
+
+    Also the places of values that were no plain ones.
+    """
+    hook, config = session.config.hook, session.config
+    output = hook.pytest_benchmark_generate_json(
+        config=config, benchmarks=[stats], include_data=True, machine_info={}, commit_info={}
+    )
+    if not output["benchmarks"]:
+        return None, []
+    (row,) = output["benchmarks"]
+    row = {**row, "extra_info": {name: value for name, value in row["extra_info"].items() if name != "emobench"}}
+    replaced: list[str] = []
+    plain = {name: plain_or_text(value, name, replaced) for name, value in row.items()}
+    return plain, replaced

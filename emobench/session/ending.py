@@ -13,6 +13,7 @@ import pytest
 from emobench.errors import ChangedAnswersError, DoesNotFitError, NonFiniteLossError
 from emobench.outcomes import Status, metric
 from emobench.session.case_record import keep
+from emobench.session.facts import facts
 
 if TYPE_CHECKING:
     from emobench.cases.case import Case
@@ -66,7 +67,7 @@ def check_gate(session: Session, case: Case, record: Record) -> None:
         return
     stats = case.benchmark.stats
     seconds = [] if stats is None or not case.settled else list(stats.stats.data)
-    found = session.gate.check(record, seconds, session.facts(), session.machine_info)
+    found = session.gate.check(record, seconds, facts(session), session.machine_info)
     if found:
         pytest.fail("\n".join(found), pytrace=False)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pytest
 
 from emobench import __version__
 from emobench.records.store import plain_or_text
@@ -17,21 +14,6 @@ if TYPE_CHECKING:
     from emobench.session.run import Session
 
 RUN_SCHEMA = 1
-UNCHOSEN = "file://./.benchmarks"
-"""pytest-benchmark's storage where no option names one."""
-
-
-def storage_of(config: pytest.Config) -> Path:
-    """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``.
-
-    ``results`` too where nobody chose a storage and the folder is of EmoBench: its commands look there.
-    """
-    uri = str(config.getoption("benchmark_storage", None) or "")
-    if uri == UNCHOSEN and (config.rootpath / "emobench.toml").is_file():
-        uri = ""
-    is_folder = uri.startswith("file://") or (bool(uri) and "://" not in uri and not uri.startswith("elasticsearch"))
-    place = uri.removeprefix("file://") if is_folder else "results"
-    return (config.rootpath / place).resolve()
 
 
 def head(session: Session) -> dict[str, Any]:
@@ -63,24 +45,6 @@ def end(session: Session) -> dict[str, Any]:
     """How the session ended, for the end of its journal."""
     found: dict[str, Any] = {"skipped": grouped(session.skips)}
     return found | ({"interrupted": session.interrupted} if session.interrupted else {})
-
-
-def row_of(session: Session, stats: Any) -> tuple[dict[str, Any] | None, list[str]]:
-    """pytest-benchmark's row of a timed case as its own hook makes it, without the record; None where it drops it.
-
-    Also the places of values that were no plain ones.
-    """
-    hook, config = session.config.hook, session.config
-    output = hook.pytest_benchmark_generate_json(
-        config=config, benchmarks=[stats], include_data=True, machine_info={}, commit_info={}
-    )
-    if not output["benchmarks"]:
-        return None, []
-    (row,) = output["benchmarks"]
-    row = {**row, "extra_info": {name: value for name, value in row["extra_info"].items() if name != "emobench"}}
-    replaced: list[str] = []
-    plain = {name: plain_or_text(value, name, replaced) for name, value in row.items()}
-    return plain, replaced
 
 
 def saved_content(session: Session, folded: Folded) -> dict[str, Any]:
@@ -135,11 +99,3 @@ def grouped(skips: Iterable[Skip]) -> list[dict[str, Any]]:
     for skip in skips:
         found.setdefault(skip.text, []).append(skip.case_id)
     return [{"reason": reason, "count": len(cases), "cases": cases} for reason, cases in found.items()]
-
-
-def shown(path: Path) -> str:
-    """A path relative to the working folder where it lies in it."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)

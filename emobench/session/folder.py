@@ -6,11 +6,11 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emobench.cases.names import LOCK
 from emobench.errors import SpecError
 
 if TYPE_CHECKING:
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 FOLDERS = "runs"
 """Folder of the storage that the runs' own folders lie in."""
-ORIGINALS = "originals"
-"""Folder of a run with the trained originals that its shrink cases share, by key."""
-CHECKPOINTS = "checkpoints"
-"""Folder of a run with the checkpoints of trainings that have not ended, by plan key and test."""
-LOCK = ".held"
 LATEST = "latest"
 _HEAD = b'{"event": "head"'
 _RESUMED = re.compile(r"journal-resume(\d+)\.jsonl")
@@ -47,18 +42,6 @@ def make(storage: Path) -> Path:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
             return folder
-
-
-def forget_originals(folder: Path) -> None:
-    """Remove the shared originals of a run that has ended and is saved. What cannot be removed only takes space."""
-    shutil.rmtree(folder / ORIGINALS, ignore_errors=True)
-
-
-def forget_checkpoints(folder: Path, name: str) -> None:
-    """Remove the folder with the checkpoints of a case that has ended. What cannot be removed only takes space."""
-    shutil.rmtree(folder / CHECKPOINTS / name, ignore_errors=True)
-    with contextlib.suppress(OSError):  # of another case, or there are none
-        (folder / CHECKPOINTS).rmdir()
 
 
 def hold(folder: Path) -> BaseFileLock | None:

@@ -15,6 +15,8 @@ from emobench.catalogue.limits import Limit, Limits, find_limits
 from emobench.errors import BaselineError, EmoBenchError, SpecError
 
 if TYPE_CHECKING:
+    import pytest
+
     from emobench.analysis.compare import Comparison
     from emobench.analysis.gates import Judgment, Plan
     from emobench.records.baselines import Baseline
@@ -336,3 +338,16 @@ def _run_named(wanted: str, saved: Path, storage: Path, find_run: Callable[[Path
         return find_run(saved.parent, wanted)
     except SpecError:
         return find_run(storage, wanted)
+
+
+def gate_asked_for(config: pytest.Config, table: Mapping[str, Any], storage: Path) -> Gate | None:
+    """The gate that a session's options and the table ``[gates]`` ask for; None where they ask for none.
+
+    Raises:
+        SpecError: a limit that cannot be read.
+        BaselineError: the baseline cannot be used.
+    """
+    asked, baseline = config.getoption("emo_gate"), config.getoption("emo_baseline")
+    if not (asked or table) and baseline is None:
+        return None
+    return find_gate(table, asked, baseline, storage, inconclusive=config.getoption("emo_inconclusive"))

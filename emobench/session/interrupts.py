@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from emobench.session.run import Session
 
 TERMINATED = "SIGTERM"
 
@@ -38,14 +34,14 @@ def ends_on_terminate(config: pytest.Config) -> None:
 
 
 class Watch:
-    """Keeps what interrupted a session; the hook that tells it names no session."""
+    """Tells what interrupted a session; the hook that is told names no session."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, note: Callable[[str | None], None]) -> None:
+        self.note = note
 
     @pytest.hookimpl
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self.session.interrupted = what_interrupted(excinfo.value)
+        self.note(what_interrupted(excinfo.value))
 
 
 def what_interrupted(error: BaseException) -> str | None:

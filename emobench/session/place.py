@@ -21,14 +21,35 @@ from emobench.session import folder as run_folder
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-    from emobench.executors.jobs import Told
     from emobench.processes.leases import Lease
     from emobench.specs import DeviceKind
 
 INPUT = "emobench"
 """What an xdist controller tells its workers stands under this name in their ``workerinput``."""
+UNCHOSEN = "file://./.benchmarks"
+"""pytest-benchmark's storage where no option names one."""
 REFUSED = "emobench_refused"
 """Property of the report of a case that its worker could not measure, nor any other one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the process of a job is told."""
+
+    folder: Path
+    """The run's."""
+    job: str
+    """Name of its job, and so of its journal."""
+    generation: int
+    """Of the session it works for, see ``records.journal``."""
+    parent: int
+    """Process id of the one that started it, and must not outlive."""
+    elsewhere: bool
+    """Whether the session it works for is on another machine."""
+    home: Path | None
+    """The run's folder on the session's machine, where the case may run elsewhere."""
+    lease: Mapping[str, Any] | None
+    """What of the machine its session holds (``Lease.facts``), under xdist."""
 
 
 @dataclass(kw_only=True)
@@ -161,3 +182,24 @@ def plain_node_id(item: pytest.Item) -> str:
     grouped = item.config.getoption("loadgroup", False) and item.get_closest_marker("xdist_group")
     name, mark, _ = item.nodeid.rpartition("@")
     return name if grouped and mark else item.nodeid
+
+
+def storage_of(config: pytest.Config) -> Path:
+    """Folder of saved runs: pytest-benchmark's storage where that is a folder, else ``results``.
+
+    ``results`` too where nobody chose a storage and the folder is of EmoBench: its commands look there.
+    """
+    uri = str(config.getoption("benchmark_storage", None) or "")
+    if uri == UNCHOSEN and (config.rootpath / "emobench.toml").is_file():
+        uri = ""
+    is_folder = uri.startswith("file://") or (bool(uri) and "://" not in uri and not uri.startswith("elasticsearch"))
+    place = uri.removeprefix("file://") if is_folder else "results"
+    return (config.rootpath / place).resolve()
+
+
+def shown(path: Path) -> str:
+    """A path relative to the working folder where it lies in it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -27,18 +26,17 @@ from emobench.catalogue.project import MOST_SEEDS, load_project
 from emobench.catalogue.run_table import find_picked, find_run_table
 from emobench.collector import look_again
 from emobench.errors import SpecError
+from emobench.kinds import KINDS, Kind
 from emobench.preflight.findings import find_silenced
 from emobench.progress import STDERR, Progress
-from emobench.session.facts import end, facts, head, saved_content, shown, storage_of
-from emobench.session.folder import FOLDERS, forget_originals
-from emobench.session.interrupts import Watch, ends_on_terminate, signals_wait
-from emobench.session.place import REFUSED, find_run_place, place_for, plain_node_id
-from emobench.session.run_gate import find_run_gate
-from emobench.specs import CaseKind, CaseSpec, TrainSettings
+from emobench.session.folder import FOLDERS
+from emobench.session.gate import gate_asked_for
+from emobench.session.interrupts import Watch
+from emobench.session.place import REFUSED, Told, find_run_place, place_for, plain_node_id, shown, storage_of
+from emobench.specs import CaseSpec, TrainSettings
 
 if TYPE_CHECKING:
     from emobench.cases.keys import PlanKeys
-    from emobench.executors.jobs import Told
     from emobench.records.journal import Journal
     from emobench.records.record import Record
     from emobench.reports.tables import Skip
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 SESSION = pytest.StashKey["Session"]()
 SPEC = pytest.StashKey[CaseSpec]()
 
-KINDS: tuple[CaseKind, ...] = get_args(CaseKind)
 AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "length", "backend", "launch")
 
 
@@ -95,7 +92,7 @@ class Session:
         self.kept_model = KeptModel() if config.getoption("emo_group_by") == "model" else None
         self.reruns = config.getoption("emo_reruns")
         self.seeds = tuple(range(count))
-        self.gate = find_run_gate(self)
+        self.gate = gate_asked_for(config, self.project.settings.get("gates", {}), self.storage)
         self.deselected: list[pytest.Item] = []
         self.markers: dict[str, set[str]] = {}
         self.manifest: list[str] = []
@@ -113,7 +110,11 @@ class Session:
         """Whether it keeps what is imported out of collections."""
         self.kept_from_before = 0
         """Cases that are not run, as the run that is gone on with has their results."""
-        config.pluginmanager.register(Watch(self), "emobench-interrupts")
+        config.pluginmanager.register(Watch(self.note_interrupt), "emobench-interrupts")
+
+    def note_interrupt(self, what: str | None) -> None:
+        """Keep what interrupted the session, such as ``SIGTERM``."""
+        self.interrupted = what
 
     @cached_property
     def progress(self) -> Progress:
@@ -129,7 +130,7 @@ class Session:
         """This run's own folder, made when it is first asked for; concurrent runs never share one."""
         return self.place.open(self.storage)
 
-    def spec(self, kind: CaseKind, **names: Any) -> CaseSpec:
+    def spec(self, kind: Kind, **names: Any) -> CaseSpec:
         """The case of these axis names (:data:`AXES`).
 
         Raises:
@@ -149,20 +150,24 @@ class Session:
             launch=self.launch if names.get("launch") else None,
             profile=self.profile,
             train=self.train,
-            seeds=self.seeds if kind == "finetune" else (0,),
+            seeds=self.seeds if kind.rounds_are_seeds else (0,),
             weights=self.weights,
         )
+
+    def kind_of(self, node: Any) -> Kind | None:
+        """The kind whose marker a test, or the definition of one, has."""
+        return next((kind for kind in KINDS.values() if node.get_closest_marker(kind.marker)), None)
 
     def spec_of(self, item: pytest.Item) -> CaseSpec:
         """The case of a test: its kind from its marker, its axes from its parameters."""
         if SPEC not in item.stash:
-            kind = next((name for name in KINDS if item.get_closest_marker(name)), None)
+            kind = self.kind_of(item)
             params = getattr(getattr(item, "callspec", None), "params", {})
             if kind is None or not {"model", "precision", "device"} <= set(params):
                 raise SpecError(
                     f"{item.nodeid} uses the fixture case without saying what it measures",
                     why="a case needs the fixtures model, precision and device and one of the markers "
-                    + ", ".join(KINDS),
+                    + ", ".join(kind.marker for kind in KINDS.values()),
                     fix="add them as in benchmarks/test_finetune.py",
                 )
             item.stash[SPEC] = self.spec(kind, **{name: params[name] for name in AXES if name in params})
@@ -235,15 +240,6 @@ class Session:
             ignoring=bool(option("ignore", None) or option("ignore_glob", None)),
         )
 
-    def switch_clock(self, item: pytest.Item, *, on: bool) -> None:
-        """In a worker of xdist: have pytest-benchmark measure a case, and nothing else."""
-        if self.place.workers:
-            from emobench.session.workers import switch
-
-            problem = switch(item, on=on)
-            if problem is not None:
-                self.stop(item, problem)
-
     def stop(self, item: pytest.Item, problem: str) -> NoReturn:
         """End the session: no case can be measured, or none kept."""
         if self.place.worker is None:
@@ -265,28 +261,6 @@ class Session:
 
         return create(self.folder, self.place.part())
 
-    def open_journal(self) -> None:
-        """Begin the journal. A run without a head in it cannot be gone on with, so it comes before any case.
-
-        Raises:
-            OSError: the storage cannot be written to; a head that could not be written is owed.
-        """
-        if "journal" in self.__dict__:
-            return
-        ends_on_terminate(self.config)
-        role = "worker" if self.place.worker else "main"
-        # No journal without a head, and no import cut short, of which Python makes another error in a class body.
-        with signals_wait():
-            content = head(self)
-            self.journal.head(content, generation=self.place.generation, role=role)
-
-    def begin(self, item: pytest.Item) -> None:
-        """Begin the journal, or end the session where the storage cannot be written to."""
-        try:
-            self.open_journal()
-        except OSError as error:
-            self.stop(item, f"no case can be kept in {self.storage}: {error}; give a --benchmark-storage to write to")
-
     @property
     def began(self) -> bool:
         """Whether there is a run: a case was started, here or in a process for this one, or a run is gone on with."""
@@ -300,10 +274,6 @@ class Session:
     def work_for(self, told: Told) -> None:
         """Run cases for another session: into its folder, and saving no run."""
         self.place = place_for(told)
-
-    def facts(self) -> dict[str, Any]:
-        """What the session was."""
-        return facts(self)
 
     @cached_property
     def machine_info(self) -> dict[str, Any]:
@@ -322,26 +292,3 @@ class Session:
         if "progress" in self.__dict__:
             self.progress.close()
         self.place.close()
-
-    def save(self) -> bool:
-        """Save the run, if any case ran; False where it could not be saved. The journal has the records then."""
-        option = self.config.getoption
-        if not self.began or option("benchmark_disable", False) or option("collectonly"):
-            return True
-        from emobench.records.fold import fold, save
-
-        try:
-            with signals_wait():
-                self.open_journal()
-                self.journal.settle()
-                self.journal.ended(end(self))
-                if self.place.worker is None:
-                    folded = fold(self.storage, [self.folder])
-                    self.records = list(folded.records)
-                    if self.records:
-                        self.saved = save(self.storage, replace(folded, content=saved_content(self, folded)))
-                        if self.interrupted is None:
-                            forget_originals(self.folder)
-        except OSError as error:
-            self.problem = f"the run could not be saved: {error}; its records are in {self.folder}"
-        return self.problem is None

@@ -12,6 +12,7 @@ from emobench.collector import leave_imports_alone
 from emobench.errors import UnsupportedError
 from emobench.outcomes import Status
 from emobench.session.place import plain_node_id
+from emobench.session.saved_run import begin
 
 if TYPE_CHECKING:
     import pytest
@@ -24,12 +25,12 @@ def start(session: Session, item: pytest.Item, benchmark: Any) -> Case:
     """The running case of a test; with ``--emo-download`` what it needs is fetched first."""
     spec = session.spec_of(item)
     session.progress.start(spec.id)
-    session.begin(item)
+    begin(session, item)
     if session.config.getoption("emo_download"):
         fetch_missing(session, spec)
-    if session.config.getoption("benchmark_cprofile", None) and spec.kind not in ("inference", "generation"):
+    if session.config.getoption("benchmark_cprofile", None) and spec.kind.timed is None:
         raise UnsupportedError(
-            f"--benchmark-cprofile with a case of {spec.kind}",
+            f"--benchmark-cprofile with a case of {spec.kind.name}",
             why="it would do the work once more, and add a round to the results",
             fix="leave it out, or take inference cases",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emobench.session.facts import shown
+from emobench.session.place import shown
 
 if TYPE_CHECKING:
     import pytest

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from emobench.plugin import end_session, session_of
 from emobench.session import folder as run_folder
-from emobench.session.facts import storage_of
+from emobench.session.end import end_session
 from emobench.session.interrupts import what_interrupted
-from emobench.session.place import INPUT, REFUSED
+from emobench.session.lookup import session_of
+from emobench.session.place import INPUT, REFUSED, storage_of
+from emobench.session.saved_run import open_journal
 
 if TYPE_CHECKING:
     from emobench.session.run import Session
@@ -118,7 +119,7 @@ class Controller:
         ours = session_of(self.config)
         ours.place.given = self.folder
         try:
-            ours.open_journal()
+            open_journal(ours)
         except OSError as error:
             # The saving at the end writes what is owed, or says that it cannot.
             ours.progress.note(f"the run's journal could not be begun in {self.folder}: {error}")
@@ -159,3 +160,10 @@ def switch(item: pytest.Item, *, on: bool) -> str | None:
     theirs.xdist_benchmark_found = False
     theirs.benchmarks.clear()
     return None
+
+
+def switch_clock(session: Session, item: pytest.Item, *, on: bool) -> None:
+    """In a worker of xdist: have pytest-benchmark measure a case, and nothing else."""
+    problem = switch(item, on=on)
+    if problem is not None:
+        session.stop(item, problem)

@@ -22,7 +22,8 @@ from emobench.models import kernels
 from emobench.models.anatomy import Kept, layers_of, smaller
 from emobench.outcomes import FitOutcome
 from emobench.specs import ShrinkSettings
-from emobench.training.fit import FitPlan, Progress, Validate, fit
+from emobench.training.fit import Progress, Validate, fit
+from emobench.training.plan import FitPlan
 
 FEATURE = "distillation"
 LARGEST_SHARE = 0.5

@@ -13,9 +13,9 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from torch.profiler import record_function
@@ -28,7 +28,6 @@ from emobench.errors import DataError, UnsupportedError
 from emobench.models.first_token import only_first_token
 from emobench.models.kernels import use_fastest
 from emobench.outcomes import FitOutcome
-from emobench.specs import CaseSpec, DeviceKind, Precision, TrainSettings
 from emobench.training.batches import LengthSampler
 from emobench.training.callbacks import BestWeights, Checkpoints, EarlyStopping, LossWatch, StepProgress
 from emobench.training.checkpoint import checkpoint_step, newest_complete
@@ -41,59 +40,13 @@ from emobench.training.distributed import (
     shard_fully,
     sum_over_ranks,
 )
+from emobench.training.plan import FitPlan
 from emobench.training.timed_checkpoints import TimedCheckpoints
 from emobench.training.trainer import EncodedTrainer, Loss
 from emobench.training.trainer import Validate as Validate
 
 Progress = Callable[[int, int, float], None]
 """Called with (step done, steps in all, loss in nats)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitPlan:
-    """Everything that decides a training run besides model and data.
-
-    ``checkpoint_steps`` None keeps no checkpoints by steps, ``checkpoint_seconds`` none by the clock. ``stop_after``
-    leaves the run at that step as a crash would, its checkpoints in place; ``resume`` goes on from the newest complete
-    checkpoint in ``folder``.
-    """
-
-    device: DeviceKind
-    precision: Precision
-    seed: int
-    epochs: float
-    learning_rate: float
-    settings: TrainSettings = field(default_factory=TrainSettings)
-    max_steps: int | None = None
-    early_stopping_patience: int | None = None
-    folder: Path | None = None
-    checkpoint_steps: int | None = None
-    checkpoint_seconds: float | None = None
-    stop_after: int | None = None
-    resume: bool = False
-    pad_id: int = 0
-    padding_side: Literal["left", "right"] = "right"
-    kernel: str | None = None
-    """Attention implementation; None takes the one this machine is fastest at."""
-    ranks: Ranks | None = None
-    """This process among several that train together; ``batch_size`` is then the step's rows over all of them."""
-
-
-def plan_for(case: CaseSpec, *, seed: int, pad_id: int, padding_side: Literal["left", "right"]) -> FitPlan:
-    """The training plan of a case: sizes from its profile, the learning rate from its model row unless it is set."""
-    assert case.method is not None
-    return FitPlan(
-        device=case.device,
-        precision=case.precision,
-        seed=seed,
-        epochs=case.profile.epochs,
-        learning_rate=case.train.learning_rate or getattr(case.model.learning_rates, case.method.id),
-        settings=case.train,
-        max_steps=case.profile.max_steps,
-        early_stopping_patience=case.profile.early_stopping_patience,
-        pad_id=pad_id,
-        padding_side=padding_side,
-    )
 
 
 def fit(

@@ -21,7 +21,7 @@ from emobench.training.callbacks import LossWatch
 from emobench.training.distributed import Ranks, check_wrapped, own_share
 
 if TYPE_CHECKING:
-    from emobench.training.fit import FitPlan
+    from emobench.training.plan import FitPlan
 
 Validate = Callable[[nn.Module], Mapping[str, float]]
 Loss = Callable[[nn.Module, Mapping[str, Any], int | torch.Tensor], torch.Tensor]

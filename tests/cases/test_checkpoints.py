@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from emobench.cases.case import Case
+from emobench.cases.names import forget_checkpoints
 from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import PROFILES
 from emobench.executors.child import shared_folder
-from emobench.executors.jobs import Told
-from emobench.session.folder import forget_checkpoints
+from emobench.session.place import Told
 from emobench.specs import CaseSpec
 from emobench.training.checkpoint import mark_complete
-from emobench.training.fit import FitPlan
+from emobench.training.plan import FitPlan
 
 PLAN = FitPlan(device="cpu", precision="fp32", seed=3, epochs=1, learning_rate=1e-3)
 

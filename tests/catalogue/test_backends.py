@@ -14,6 +14,7 @@ from emobench import errors
 from emobench.catalogue import backends
 from emobench.catalogue.backends import allowed_backends, backend_absent_reason, backend_why_not
 from emobench.catalogue.combinations import PRECISIONS, is_allowed
+from emobench.kinds import INFERENCE
 from emobench.specs import DeviceKind
 
 ALLOWED = {
@@ -39,7 +40,7 @@ def test_backends_are_allowed_as_documented() -> None:
             assert reason is not None
             assert precision in reason or device in reason
             advice = reason.split("; take ")[1].split(" or ") if "; take " in reason else []
-            assert all(is_allowed("inference", None, word, device) for word in advice)
+            assert all(is_allowed(INFERENCE, None, word, device) for word in advice)
 
 
 def test_an_unknown_backend_gets_the_nearest() -> None:

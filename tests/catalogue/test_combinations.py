@@ -20,6 +20,7 @@ from emobench.catalogue.combinations import (
     is_allowed,
     why_not,
 )
+from emobench.kinds import KINDS, find_kind
 from emobench.specs import DeviceKind, MethodName, ShrinkName
 
 ALL = ("head", "full", "lora")
@@ -49,7 +50,7 @@ def test_inference_is_allowed_as_documented() -> None:
     for device, precisions in INFERENCE.items():
         assert allowed_inference(device) == precisions
         for precision in PRECISIONS:
-            for kind in ("inference", "generation"):
+            for kind in (KINDS["inference"], KINDS["generation"]):
                 assert is_allowed(kind, None, precision, device) == (precision in precisions)
 
 
@@ -57,22 +58,22 @@ def test_shrinking_is_allowed_as_documented() -> None:
     """Every shrinking method starts from fp32, on the cpu and on cuda; training methods shrink nothing."""
     for method, precision, device in product(get_args(ShrinkName), PRECISIONS, get_args(DeviceKind)):
         allowed = precision == "fp32" and device != "mps"
-        assert is_allowed("shrink", method, precision, device) == allowed
-        reason = why_not("shrink", method, precision, device)
+        assert is_allowed(KINDS["shrink"], method, precision, device) == allowed
+        reason = why_not(KINDS["shrink"], method, precision, device)
         assert (reason is None) == allowed
         assert reason is None or precision in reason
     with pytest.raises(errors.SpecError, match="unknown method 'full'; known are distill, prune-magnitude"):
-        is_allowed("shrink", "full", "fp32", "cpu")
+        is_allowed(KINDS["shrink"], "full", "fp32", "cpu")
     with pytest.raises(errors.SpecError, match="unknown method 'distill'; known are full, head, lora"):
-        is_allowed("finetune", "distill", "fp32", "cpu")
+        is_allowed(KINDS["finetune"], "distill", "fp32", "cpu")
 
 
 def test_every_refusal_has_a_reason_and_nothing_else_has() -> None:
     """why_not is None exactly where is_allowed says yes; every reason names the precision or the method."""
     for method, precision, device in product(ALL, PRECISIONS, get_args(DeviceKind)):
-        reason = why_not("finetune", method, precision, device)
+        reason = why_not(KINDS["finetune"], method, precision, device)
         assert (reason is None) == ((method, precision, device) in TRAINING)
-        assert (reason is None) == is_allowed("finetune", method, precision, device)
+        assert (reason is None) == is_allowed(KINDS["finetune"], method, precision, device)
         if reason is not None:
             assert precision in reason
             assert "; " in reason or ": " in reason
@@ -92,13 +93,14 @@ def test_every_refusal_has_a_reason_and_nothing_else_has() -> None:
 )
 def test_reasons_in_words(combination: tuple[str, str | None, str, str], reason: str) -> None:
     """A refused case says why, and what to take instead."""
-    assert reason in why_not(*combination)
+    kind, *rest = combination
+    assert reason in why_not(KINDS[kind], *rest)
 
 
 def test_advice_is_itself_allowed() -> None:
     """Every precision a reason tells the user to take is allowed for the same method and device."""
     for method, precision, device in product((*ALL, None), PRECISIONS, get_args(DeviceKind)):
-        kind = "finetune" if method else "inference"
+        kind = KINDS["finetune" if method else "inference"]
         reason = why_not(kind, method, precision, device) or ""
         advice = reason.split("; take ")[1].split(" or ") if "; take " in reason else []
         for word in advice:
@@ -111,15 +113,15 @@ def test_advice_is_itself_allowed() -> None:
 def test_unknown_names_get_the_nearest() -> None:
     """A misspelt precision, device, method or kind is answered with the nearest one."""
     with pytest.raises(errors.SpecError, match=r"unknown precision 'fp61'; .* did you mean 'fp16'\?"):
-        is_allowed("finetune", "lora", "fp61", "cpu")
+        is_allowed(KINDS["finetune"], "lora", "fp61", "cpu")
     with pytest.raises(errors.SpecError, match=r"unknown device 'cuda:0'; .* did you mean 'cuda'\?"):
-        is_allowed("finetune", "lora", "fp16", "cuda:0")
+        is_allowed(KINDS["finetune"], "lora", "fp16", "cuda:0")
     with pytest.raises(errors.SpecError, match=r"unknown method 'loraa'; .* did you mean 'lora'\?"):
-        is_allowed("finetune", "loraa", "fp16", "cuda")
+        is_allowed(KINDS["finetune"], "loraa", "fp16", "cuda")
     with pytest.raises(errors.SpecError, match=r"unknown kind 'fine-tune'; .* did you mean 'finetune'\?"):
-        is_allowed("fine-tune", "lora", "fp16", "cuda")
+        find_kind("fine-tune")
     with pytest.raises(errors.SpecError, match="unknown method ''"):
-        is_allowed("finetune", None, "fp32", "cpu")
+        is_allowed(KINDS["finetune"], None, "fp32", "cpu")
 
 
 def test_quantized_precisions_name_a_package_the_extra_installs() -> None:
@@ -137,6 +139,7 @@ def test_printed_rows_say_the_same() -> None:
     assert len(rows) == len(get_args(DeviceKind)) * (len(get_args(MethodName)) + 2)
     for row in rows:
         kind = row["case"].split()[0]
+        assert kind in ("finetune", "inference", "shrink")
         method = {"inference": None, "shrink": "distill"}.get(kind, row["case"].removeprefix("finetune "))
         for precision in PRECISIONS:
-            assert row[precision] == ("yes" if is_allowed(kind, method, precision, row["device"]) else "-")
+            assert row[precision] == ("yes" if is_allowed(KINDS[kind], method, precision, row["device"]) else "-")

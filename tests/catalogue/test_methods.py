@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from emobench.catalogue.methods import METHODS, SHRINK_METHODS, find_method
+from emobench.kinds import KINDS
 from emobench.specs import MethodName, ShrinkName, ShrinkSettings
 from fixtures import methods
 
@@ -25,7 +26,7 @@ def test_every_name_has_a_row_and_no_row_another_name() -> None:
 def test_the_axis_has_the_methods_of_its_kind(kind: str) -> None:
     """Fine-tuning cases see training methods only, shrink cases shrinking methods only."""
     expected = {"finetune": MethodName, "shrink": ShrinkName}[kind]
-    assert tuple(methods.names(kind)) == get_args(expected)
+    assert tuple(methods.names(KINDS[kind])) == get_args(expected)
 
 
 def test_settings_say_what_each_method_does() -> None:

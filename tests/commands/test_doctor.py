@@ -147,10 +147,9 @@ def test_a_missing_extra_names_package_and_command(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(doctor, "version", pretended)
     texts = list(extra_texts())
     quant = next(text for text in texts if text.startswith("quant"))
-    assert re.fullmatch(
-        r'quant: bitsandbytes is missing, torchao 0\.1 is not (\S+,)?>=0\.15; run: pip install "emobench\[quant\]"',
-        quant,
-    )
+    start, _, end = quant.partition(" is not ")
+    assert start == "quant: bitsandbytes is missing, torchao 0.1"
+    assert re.fullmatch(r'(\S+,)?>=0\.\d+(,\S+)?; run: pip install "emobench\[quant\]"', end)
     assert not any(text.startswith(("all:", "dev:")) for text in texts)
 
 

@@ -15,6 +15,7 @@ from emobench.catalogue.project import load_project
 from emobench.catalogue.run_table import find_run_table
 from emobench.commands.check import Checked
 from emobench.commands.fix import fix_project, safe_changes, unsafe_lines, without_hopeless
+from emobench.kinds import FINETUNE
 from emobench.preflight.planned import Finding, Fix
 from emobench.specs import CaseSpec
 
@@ -158,7 +159,7 @@ def test_a_table_that_is_not_there_is_not_made() -> None:
 @pytest.mark.parametrize(("key", "at"), [("methods", "method"), ("models", "model")])
 def test_models_and_methods_are_axes_too(key: str, at: str) -> None:
     """Whatever [run] lists of a case is looked at."""
-    base = timed(1).model_copy(update={"kind": "finetune", "batch_size": None, "method": find_method("lora")})
+    base = timed(1).model_copy(update={"kind": FINETUNE, "batch_size": None, "method": find_method("lora")})
     other: dict[str, Any] = {"method": find_method("full"), "model": find_model("distilbert-base")}
     cases = [base, base.model_copy(update={at: other[at]})]
     names = [getattr(case, at).id for case in cases]

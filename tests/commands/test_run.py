@@ -67,8 +67,8 @@ def test_options_become_the_plugins(given: list[tuple[str, ...]]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "mark"),
     [
-        (["benchmark"], "-m=inference or generation or evaluation"),
-        (["benchmark", "-m", "cpu or mps"], "-m=(inference or generation or evaluation) and (cpu or mps)"),
+        (["benchmark"], "-m=evaluation or inference or generation"),
+        (["benchmark", "-m", "cpu or mps"], "-m=(evaluation or inference or generation) and (cpu or mps)"),
         (["train-all"], "-m=finetune"),
         (["train-all", "-m", "not slow"], "-m=(finetune) and (not slow)"),
     ],
@@ -175,7 +175,7 @@ def test_wrong_places_are_one_line(given: list[tuple[str, ...]], arguments: list
 
 
 PACKAGED = (
-    *("-p", "emobench.suite", "--benchmark-storage=file://./results"),
+    *("-p", "emobench.session.suite", "--benchmark-storage=file://./results"),
     *("--benchmark-columns=min,median,max,rounds", "--benchmark-sort=name"),
 )
 """What has pytest take the package's benchmarks, as in a clone."""

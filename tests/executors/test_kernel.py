@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emobench.executors.kernel import grown, oom_kills
+from emobench.processes.kernel import grown, oom_kills
 
 VMSTAT = "nr_free_pages 1\noom_kill {}\nother 3\n"
 

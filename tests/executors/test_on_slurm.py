@@ -43,7 +43,7 @@ def test_good(case, model, precision, device, batch_size):
 @axes(3)
 def test_training(case, model, precision, device, batch_size):
     from emobench.training.checkpoint import mark_complete
-    from emobench.training.fit import FitPlan
+    from emobench.training.plan import FitPlan
 
     plan = case.with_checkpoints(FitPlan(device=device, precision=precision, seed=0, epochs=1, learning_rate=1e-3))
     if not plan.resume:

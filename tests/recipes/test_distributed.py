@@ -28,6 +28,7 @@ from emobench.processes import ranks as rank_processes
 from emobench.processes.ranks import wait_for_all
 from emobench.recipes import distributed as launching
 from emobench.recipes.distributed import Answers, in_processes
+from emobench.records.secrets import redact
 from emobench.specs import CaseSpec, LaunchSpec, TrainSettings
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,8 @@ def in_one_process(spec: CaseSpec) -> tuple[list[float], np.ndarray[Any, Any]]:
     """Losses and test probabilities of the same case in this process."""
     from emobench.evaluation.labels import predict
     from emobench.models.load import load_classifier
-    from emobench.training.fit import fit, plan_for
+    from emobench.training.fit import fit
+    from emobench.training.plan import plan_for
 
     made = material()
     loaded = load_classifier(
@@ -304,7 +306,7 @@ def test_last_words_and_exit_code_are_told(tmp_path: Path) -> None:
     (tmp_path / "rank-1.log").write_text("Traceback ...\nValueError: no such thing hf_" + "a" * 34 + "\n\n")
     ended = rank_processes.Ended(codes=[1, 1], first=1)
     with pytest.raises(LostProcessError, match=r"rank 1 of 2 ended with exit code 1; .*no such thing") as caught:
-        rank_processes.check_ended(ended, "emobench", tmp_path, DDP)
+        rank_processes.check_ended(ended, "emobench", tmp_path, DDP, redact=redact)
     assert "hf_aaaa" not in str(caught.value)
 
 

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from emobench.cases.case import Case
+from emobench.cases.names import ORIGINALS, forget_originals
 from emobench.catalogue.datasets import DATASETS, find_dataset
 from emobench.catalogue.methods import SHRINK_METHODS, find_method
 from emobench.catalogue.profiles import PROFILES, find_profile
@@ -22,7 +23,6 @@ from emobench.evaluation.labels import Predictions
 from emobench.recipes import pair as comparison
 from emobench.recipes import shrink as shrinking
 from emobench.records.predictions import read_predictions
-from emobench.session.folder import ORIGINALS, forget_originals
 from emobench.specs import CaseSpec
 from tests.models.models_under_test import MINILM, two_layers
 
@@ -72,8 +72,10 @@ def test_a_test_size_given_by_hand_stays() -> None:
     """``--emo-set test=50`` is 50 rows; the profile's own size becomes all rows that are left."""
 
     def test_rows(case_spec: CaseSpec) -> int | None:
-        case: Any = types.SimpleNamespace(spec=case_spec, material=lambda: None)
-        shrinking.material(case)
+        case: Any = types.SimpleNamespace(spec=case_spec)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("emobench.recipes.finetune.material", lambda case: None)
+            shrinking.material(case)
         return case.spec.profile.test
 
     assert test_rows(spec(test=50)) == 50

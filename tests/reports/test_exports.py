@@ -22,7 +22,8 @@ from emobench.records.store import Run
 from emobench.reports import own_process as apart
 from emobench.reports.export_mlflow import key_name
 from emobench.reports.export_tensorboard import folder_name
-from emobench.reports.exports import BIGGER, FORMATS, SMALLER, export_run, exported, safe_name
+from emobench.reports.exported import safe_name
+from emobench.reports.exports import BIGGER, FORMATS, SMALLER, export_run, exported
 
 NASTY = "finetune[<script>alert('x')</script>|`a`\n../..\x07=1+1-é]"
 TOKEN = "hf_" + "a1B2" * 8

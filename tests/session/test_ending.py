@@ -10,6 +10,7 @@ import pytest
 
 from emobench.catalogue.model_rows import find_model
 from emobench.catalogue.profiles import find_profile
+from emobench.kinds import GENERATION
 from emobench.outcomes import Status
 from emobench.records.journal import Journal
 from emobench.records.record import Record
@@ -38,7 +39,7 @@ MEASURED = [
     record(16, Status.INVALID),
     record(32, precision="int8"),
     record(64, length=16),
-    record(128, kind="generation"),
+    record(128, kind=GENERATION),
 ]
 
 

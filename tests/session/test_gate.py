@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner, Result
 
+# Imported here so that pytester, which drops what a run in this process imported, leaves it: decisions are compared.
+import emobench.analysis.gates  # noqa: F401
 from emobench.catalogue.limits import find_limits
 from emobench.cli import app
 from emobench.records.index import read_index

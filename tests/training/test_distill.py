@@ -15,7 +15,7 @@ from emobench.models.anatomy import layers_of
 from emobench.models.load import LoadedModel, load_classifier
 from emobench.specs import ShrinkSettings, TrainSettings
 from emobench.training.distill import distillation_loss, make_student, student_layers, teach
-from emobench.training.fit import FitPlan
+from emobench.training.plan import FitPlan
 from tests.models.models_under_test import NAMES, two_layers
 
 HALF = ShrinkSettings(layers_kept=0.5, epochs=1, teach=True)

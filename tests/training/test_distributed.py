@@ -35,7 +35,8 @@ from emobench.training.distributed import (
     own_share,
     shard_fully,
 )
-from emobench.training.fit import FitPlan, fit
+from emobench.training.fit import fit
+from emobench.training.plan import FitPlan
 
 
 @pytest.fixture

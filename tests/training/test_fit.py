@@ -16,7 +16,8 @@ from emobench.data.encode import Encoded
 from emobench.errors import DataError, NonFiniteLossError
 from emobench.specs import TrainSettings
 from emobench.training.checkpoint import MARKER, newest_complete
-from emobench.training.fit import FitPlan, few_steps, fit, warmup_steps
+from emobench.training.fit import few_steps, fit, warmup_steps
+from emobench.training.plan import FitPlan
 
 
 def tiny_model(dropout: float = 0.1, seed: int = 0) -> BertForSequenceClassification:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emobench.catalogue.model_rows import MODELS
-from emobench.specs import CaseKind, ModelSpec
+from emobench.kinds import FORWARD, KINDS
+from emobench.specs import ModelSpec
 
 Section = Mapping[str, Any]
 
@@ -131,8 +132,8 @@ def tasks(sections: Mapping[str, Section], *, scale: float = 1.0) -> list[dict[s
     pairs = kind in ("question answering", "instruction")
     unknown = kind in (None, "unknown")
     return [
-        _task("text classification", classes, why, ("finetune", "evaluation", "shrink")),
-        _task("inference speed on texts of this length", True, "any text will do", ("inference",)),
+        _task("text classification", classes, why, [kind.name for kind in KINDS.values() if kind.scores]),
+        _task("inference speed on texts of this length", True, "any text will do", sorted(FORWARD)),
         _task(
             "question answering and instructions",
             None if unknown else pairs,
@@ -143,7 +144,7 @@ def tasks(sections: Mapping[str, Section], *, scale: float = 1.0) -> list[dict[s
     ]
 
 
-def _task(task: str, fits: bool | None, why: str, cases: Sequence[CaseKind]) -> dict[str, Any]:
+def _task(task: str, fits: bool | None, why: str, cases: Sequence[str]) -> dict[str, Any]:
     return {"task": task, "fits": fits, "why": why, "cases": list(cases)}
 
 

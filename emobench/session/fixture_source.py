@@ -5,9 +5,7 @@ pytest offers no public way to learn that before a test runs; all that is privat
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
-from types import FunctionType
 from typing import Any
 
 import pytest
@@ -32,9 +30,3 @@ def goes_back_to(module: str, name: str, definitions: Sequence[Any]) -> bool:
         if name not in found.argnames:
             break
     return False
-
-
-def signature_names(function: FunctionType) -> Sequence[str]:
-    """Names of the arguments of a function, below its decorators."""
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]

@@ -2,8 +2,8 @@
 
 In an installed package they lie in it, in a clone beside it; the names of tests are the same in both, so that what a
 run of one measured is found in the other. It is a part of the plugin that is loaded where one of them is asked for:
-``benchmarks`` on a command line in a folder with settings and no such path (anywhere with ``-p emobench.suite``), or a
-test that takes ``case``. It measures nothing and selects nothing.
+``benchmarks`` on a command line where there is no such folder, beside settings or with ``-p emobench.session.suite``, or
+a test that takes ``case``. It measures nothing and selects nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
-from emobench.fixture_source import visible
-from emobench.plugin import has_case, session_of
+from emobench.session.fixture_source import goes_back_to, visible
+from emobench.session.lookup import PLUGIN, has_case, session_of
 
+PACKAGE = "emobench"
+CASE = "case"
 BENCHMARKS = "benchmarks"
 FIXTURES = "fixtures"
 SEVERAL_PROCESSES = "test_distributed"
@@ -47,13 +49,13 @@ HOOKS = ("axes", "run_table")
 
 def folder(name: str) -> Path:
     """Where the benchmarks or the fixtures lie: in the package, else beside it."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     return package / name if (package / name).is_dir() else package.parent / name
 
 
 def load(kind: str, name: str) -> ModuleType:
     """A module of the benchmarks or fixtures, under the package's name wherever it lies."""
-    parent = f"{__package__}.{kind}"
+    parent = f"{PACKAGE}.{kind}"
     if parent not in sys.modules and importlib.util.find_spec(parent) is None:
         spec = ModuleSpec(parent, None, is_package=True)
         spec.submodule_search_locations = [str(folder(kind))]
@@ -68,12 +70,20 @@ def offer_axes(session: pytest.Session) -> None:
     takes the last that was registered, so that ours is left out where there is one.
     """
     manager = session.config.pluginmanager
-    if any(manager.has_plugin(f"{parent}{FIXTURES}.axes") for parent in ("", f"{__package__}.")):
+    if any(manager.has_plugin(f"{parent}{FIXTURES}.axes") for parent in ("", f"{PACKAGE}.")):
         return
     theirs = {axis for axis in AXES if visible(axis, session)}
     for name in (*(module for axis, module in AXES.items() if axis not in theirs), *HOOKS):
         module = load(FIXTURES, name)
         manager.register(module, module.__name__)
+
+
+def offer_axes_to(function: FunctionType, collector: pytest.Module | pytest.Class) -> None:
+    """The same for a test that takes ``case``, unless a fixture or parameter of the user's has that name."""
+    marks = [*getattr(function, "pytestmark", ()), *collector.iter_markers("parametrize")]
+    given = any(mark.name == "parametrize" and "case" in str(mark.args[:1]) for mark in marks)
+    if not given and goes_back_to(PLUGIN, "case", visible("case", collector)):
+        offer_axes(collector.session)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -170,7 +180,7 @@ class Cases(pytest.Module):
 def cases_of(session: pytest.Session, name: str, named: Sequence[Named]) -> Iterator[pytest.Item]:
     """The cases of one of the benchmarks that arguments name; they are called as in a clone."""
     module = load(BENCHMARKS, name)
-    keep_own_fixtures(module)
+    keep_own_fixtures(module, session.config)
     place: dict[str, Any] = {"path": Path(str(module.__file__)), "nodeid": f"{BENCHMARKS}/{name}.py"}
     collected = Cases.from_parent(session, **place)
     collected.named = named
@@ -179,10 +189,9 @@ def cases_of(session: pytest.Session, name: str, named: Sequence[Named]) -> Iter
     return (item for item in session.genitems(collected) if isinstance(item, pytest.Item))
 
 
-def keep_own_fixtures(module: ModuleType) -> None:
+def keep_own_fixtures(module: ModuleType, config: pytest.Config) -> None:
     """A conftest of the user's may have a fixture called ``model``: for these files theirs is not meant."""
-    from emobench import plugin
-
-    module.case = plugin.case  # type: ignore[attr-defined]  # pytest looks for fixtures there
+    plugin: Any = config.pluginmanager.get_plugin(PACKAGE)
+    setattr(module, CASE, plugin.case)
     for axis, name in AXES.items():
         setattr(module, axis, getattr(load(FIXTURES, name), axis))
