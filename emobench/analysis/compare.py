@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from emobench.analysis.columns import Floats, Ints, Results, Texts
 from emobench.analysis.corrections import benjamini_hochberg, holm
@@ -21,6 +20,7 @@ from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.estimates import EXACT_HOW, close, estimate, resampled
 from emobench.analysis.metric_kinds import is_quality, is_share
 from emobench.analysis.pairs import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
+from emobench.analysis.power import detectable_change
 from emobench.analysis.round_changes import FROM_ROUNDS
 from emobench.analysis.significance import gate_decisions
 from emobench.errors import unknown_name
@@ -46,8 +46,6 @@ MAIN = (
 VERDICTS = ("better", "worse", "same", "inconclusive", "new", "gone", "invalid")
 AXES = ("model", "dataset", "method", "device")
 LEVEL = 0.05
-POWER = 0.8
-"""Power for which the smallest difference is given that the data could have shown."""
 RESAMPLED_AT_MOST = 40
 """Close calls of one comparison that are resampled; with more of them all stay in closed form, which each row tells."""
 
@@ -272,6 +270,7 @@ def _joined(blocks: Sequence[_Block], pairs: Pairs) -> Rows:
     share = np.concatenate([np.full(len(block.at), is_share(block.metric)) for block in blocks])[order]
     verdict = np.concatenate([block.verdict for block in blocks])[order]
     missing = np.full(len(at), np.nan)
+    shown = detectable_change(columns["lower"], columns["upper"], relative=~share, confidence=1 - LEVEL)
     return Rows(
         case=pairs.id[at[order]],
         metric=metric,
@@ -282,7 +281,7 @@ def _joined(blocks: Sequence[_Block], pairs: Pairs) -> Rows:
         **columns,
         p_holm=missing,
         p_bh=missing,
-        detectable=_detectable(columns["lower"], columns["upper"], columns["how"], share),
+        detectable=np.where(columns["how"] == EXACT_HOW, np.nan, shown),
         effect=np.concatenate([block.effect for block in blocks])[order],
         verdict=verdict,
     )
@@ -303,15 +302,6 @@ def _all_rows(run: Results, ids: Texts) -> Ints:
     if run.id is ids:
         return np.arange(len(ids))
     return np.array([run.rows.get(name, -1) for name in ids], np.int64)
-
-
-def _detectable(lower: Floats, upper: Floats, how: Texts, share: npt.NDArray[np.bool_]) -> Floats:
-    """The half width times 1 + z(power) / z(95 %); of a ratio on logarithms."""
-    factor = 1 + float(ndtri(POWER)) / -float(ndtri(LEVEL / 2))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        plain = (upper - lower) / 2 * factor
-        ratio = np.expm1(np.log((1 + upper) / (1 + lower)) / 2 * factor)
-    return np.where(how == EXACT_HOW, np.nan, np.where(share, plain, ratio))
 
 
 def _corrected(rows: Rows) -> Rows:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import erf
 
 from emobench.analysis.columns import Floats, Ints, Rounds
+from emobench.analysis.median_ratios import median_quantiles
 from emobench.analysis.pairs import Pairs
-from emobench.order_statistics import FEWEST, median_quantile
 
 _MEDIAN_ERROR = float(np.sqrt(np.pi / 2))
 """Standard error of the median of n normal values, in units of spread / sqrt(n)."""
@@ -42,8 +42,6 @@ def rounds_effect(pairs: Pairs, at: Ints, point: Floats) -> Floats:
 def _spread(rounds: Rounds, rows: Ints) -> Floats:
     """Standard deviation of the logarithm of a round, from the interval of the median."""
     n = rounds.n[rows]
-    factor = np.full(len(rows), np.nan)
-    for size in np.unique(n[n >= FEWEST]):
-        factor[n == size] = np.sqrt(size) / (2 * median_quantile(int(size)) * _MEDIAN_ERROR)
+    factor = np.sqrt(n) / (2 * median_quantiles(n) * _MEDIAN_ERROR)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((np.log(rounds.high[rows]) - np.log(rounds.low[rows])) * factor, np.float64)

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from emobench.analysis.bootstrap import SCORES
+from emobench.analysis.class_scores import SCORES
 from emobench.analysis.columns import Floats, Ints
 from emobench.analysis.estimate_columns import Estimates
-from emobench.analysis.latency import CLEAR
+from emobench.analysis.median_ratios import CLEAR
 from emobench.analysis.metric_kinds import EXACT, is_share
 from emobench.analysis.pairs import Pairs, values_at
 from emobench.analysis.round_changes import FROM_ROUNDS, ROUNDS_HOW, fill_rounds, resample_rounds

@@ -20,6 +20,8 @@ from emobench.analysis.estimate_columns import Estimates
 from emobench.analysis.estimates import close, estimate, resampled
 from emobench.analysis.metric_kinds import is_quality, is_share, is_timed
 from emobench.analysis.pairs import DOES_NOT_FIT, OK, Pairs, has_metric, pair, values_at
+from emobench.analysis.power import examples_needed
+from emobench.analysis.score_changes import FROM_EXAMPLES
 from emobench.analysis.significance import gate_decisions
 from emobench.outcomes import METRICS
 
@@ -318,11 +320,26 @@ def _tested(
         resolution_upper=wide.upper[known],
     )
     decisive.how[~known] = "the base is 0, so that there is no ratio"
+    undecided = [place for place in np.flatnonzero(verdict == "inconclusive") if decisive.how[place] in FROM_EXAMPLES]
+    if undecided:
+        _say_what_is_needed(decisive, wide, pairs, metric, at, limit, np.array(undecided))
     columns = [getattr(decisive, name).tolist() for name in NUMBERS]
     rows = zip(places, verdict.tolist(), decisive.how.tolist(), *columns, strict=True)
     return {
         place: _decision(plan.gated[place], outcome, how, confidence, numbers) for place, outcome, how, *numbers in rows
     }
+
+
+def _say_what_is_needed(
+    found: Estimates, wide: Estimates, pairs: Pairs, metric: str, at: Ints, limit: Floats, places: Ints
+) -> None:
+    """Where the examples are too few to show the limit, say so and how many would show it."""
+    n = pairs.new.predictions.n[pairs.new_rows[at[places]]]
+    needed = examples_needed(n, wide.lower[places], wide.upper[places], limit[places])
+    for place, few, many in zip(places, n, needed, strict=True):
+        if few < many < np.inf:
+            shown = shown_change(metric, float(limit[place])).lstrip("+")
+            found.how[place] += f"; {few:,} rows cannot show {shown}, about {many:,.0f} can"
 
 
 def _resample_close(found: Estimates, pairs: Pairs, metric: str, at: Ints, limit: Floats, confidence: float) -> None:

@@ -5,18 +5,25 @@ Single comparisons are resampled where :func:`resample_score` is asked to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from emobench.analysis.binary_scores import ClassCounts, ScoreColumns, binary_scores, class_bits, count_classes
+from emobench.analysis.binary_kinds import binary_kinds, class_bits
+from emobench.analysis.class_scores import Kinds, kinds_of
 from emobench.analysis.columns import Ints, Predictions, Scored
 from emobench.analysis.estimate_columns import Estimates
-from emobench.analysis.paired_scores import paired_score
 from emobench.analysis.pairs import Pairs
-from emobench.analysis.significance import PairedDifference, paired_counts
+from emobench.analysis.score_differences import (
+    ScoreDifferences,
+    resampled_difference,
+    score_differences,
+    seed_differences,
+)
 
-MCNEMAR, DELTA = "McNemar, Bonett-Price", "delta method"
+MCNEMAR, DELTA, SEEDS = "McNemar, Bonett-Price", "delta method", "seeds and examples, two-way"
+FROM_EXAMPLES = (MCNEMAR, DELTA)
+"""Intervals that narrow with the examples alone."""
 
 
 def fill_scores(found: Estimates, pairs: Pairs, metric: str, at: Ints, confidence: float) -> None:
@@ -59,25 +66,15 @@ class _TwoRuns:
                 self._fill_single(one, other, int(places[index]))
 
     def _fill_columns(self, scored: Scored, places: Ints, base_rows: Ints, new_rows: Ints) -> None:
-        n = len(scored.labels)
         bits = class_bits(scored.labels)
-        parts = max(1, len(places) * n // (1 << 27))
+        parts = max(1, len(places) * len(scored.labels) // (1 << 27))
         blocks = zip(np.array_split(base_rows, parts), np.array_split(new_rows, parts), strict=True)
-        counted = [
-            count_classes(bits, scored.labels, self.base.correct_bits(first)[:, 0], self.new.correct_bits(second)[:, 0])
+        kinds = [
+            binary_kinds(bits, scored.labels, self.base.correct_bits(first)[:, 0], self.new.correct_bits(second)[:, 0])
             for first, second in blocks
         ]
-        counts = ClassCounts.joined(counted)
-        right = counts.both.sum(axis=1)
-        base_only, new_only = counts.base_only.sum(axis=1), counts.new_only.sum(axis=1)
-        if self.metric == "accuracy":
-            columns = paired_counts(base_only, new_only, n, confidence=self.confidence)
-            shares = {"base": (right + base_only) / n, "new": (right + new_only) / n}
-            interval = {"point": columns.point, "lower": columns.lower, "upper": columns.upper, "p": columns.p}
-            self.found.put(places, MCNEMAR, **shares, **interval)
-            return
-        scores = binary_scores(self.metric, counts, confidence=self.confidence)
-        self._put(places, DELTA, scores)
+        counts = np.concatenate([part.counts for part in kinds])
+        self._fill_kinds(places, replace(kinds[0], counts=counts), classes=2)
 
     def _fill_single(self, base: Scored, new: Scored, place: int) -> None:
         """One comparison with several seeds, or with more than two classes."""
@@ -86,20 +83,21 @@ class _TwoRuns:
             return
         first = base.predicted[[base.seeds.index(seed) for seed in shared]]
         second = new.predicted[[new.seeds.index(seed) for seed in shared]]
-        scored = paired_score(
-            base.labels,
-            first,
-            second,
-            metric=self.metric,
-            classes=len(base.class_names),
-            confidence=self.confidence,
-            method="closed_form",
-        )
-        self._put(np.array([place]), scored.method, scored)
+        places, classes = np.array([place]), len(base.class_names)
+        if len(shared) == 1:
+            self._fill_kinds(places, kinds_of(base.labels, first[0], second[0]), classes=classes)
+            return
+        scores = seed_differences(self.metric, base.labels, first, second, classes=classes, confidence=self.confidence)
+        self._put(places, SEEDS, scores)
 
-    def _put(self, places: Ints, method: str, scored: PairedDifference | ScoreColumns) -> None:
-        names = ("base", "new", "point", "lower", "upper", "p")
-        self.found.put(places, method, **{name: getattr(scored, name) for name in names})
+    def _fill_kinds(self, places: Ints, kinds: Kinds, *, classes: int) -> None:
+        """One seed a side."""
+        scores = score_differences(self.metric, kinds, classes=classes, confidence=self.confidence)
+        self._put(places, MCNEMAR if self.metric == "accuracy" else DELTA, scores)
+
+    def _put(self, places: Ints, method: str, scores: ScoreDifferences) -> None:
+        change = {name: getattr(scores.change, name) for name in ("point", "lower", "upper", "p")}
+        self.found.put(places, method, base=scores.base, new=scores.new, **change)
 
 
 def resample_score(found: Estimates, pairs: Pairs, metric: str, case: int, place: int, confidence: float) -> None:
@@ -107,9 +105,8 @@ def resample_score(found: Estimates, pairs: Pairs, metric: str, case: int, place
     run, rows = pairs.newest(np.array([case]))
     base = pairs.base[int(run[0])].predictions.case(int(rows[0]))
     new = pairs.new.predictions.case(int(pairs.new_rows[case]))
-    if base is None or new is None or len(base.seeds) > 1:
+    if base is None or new is None or max(len(base.seeds), len(new.seeds)) > 1:
         return
-    scored = paired_score(
-        base.labels, base.predicted, new.predicted, metric=metric, classes=len(base.class_names), confidence=confidence
-    )
-    found.put(np.array([place]), scored.method, lower=scored.lower, upper=scored.upper, p=scored.p)
+    kinds = kinds_of(base.labels, base.predicted[0], new.predicted[0])
+    lower, upper, p = resampled_difference(metric, kinds, classes=len(base.class_names), confidence=confidence)
+    found.put(np.array([place]), "paired bootstrap, randomization test", lower=lower, upper=upper, p=p)

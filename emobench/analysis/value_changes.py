@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from emobench.analysis.bootstrap import SCORES
+from emobench.analysis.class_scores import SCORES
 from emobench.analysis.columns import Floats, Ints
 from emobench.analysis.estimate_columns import Estimates
-from emobench.analysis.latency import RUN_SPREAD
+from emobench.analysis.median_ratios import RUN_SPREAD
 from emobench.analysis.metric_kinds import is_share, is_timed
 from emobench.analysis.pairs import Pairs, values_at
-from emobench.analysis.quantiles import t_test_p, two_sided_t, two_sided_z
+from emobench.analysis.quantiles import two_sided_z
 from emobench.analysis.round_changes import FROM_ROUNDS
-from emobench.analysis.significance import scalar_difference
+from emobench.analysis.significance import Differences, mean_differences, t_interval
 
 SAVED = "saved intervals"
 
@@ -41,12 +41,17 @@ def fill_values(found: Estimates, pairs: Pairs, metric: str, at: Ints, values: F
     center = np.nanmean(sample, axis=0)
     # One new value has no spread of its own: the base runs', which measured the same code, is taken for both.
     error = np.sqrt(np.nanvar(sample, axis=0) * size / (size - 1) * (1 + 1 / size))
-    point, half = now - center, two_sided_t(confidence, size - 1) * error
-    ends = {"point": point, "lower": point - half, "upper": point + half}
+    change = t_interval(now - center, error, size - 1, confidence=confidence)
+    shown = {"base": np.exp(center)} if relative else {}
+    _put(found, places, "values of base runs, pooled t", change, relative=relative, **shown)
+
+
+def _put(found: Estimates, places: Ints, how: str, change: Differences, *, relative: bool, **columns: Floats) -> None:
+    """Fill in differences; relative ones are of logarithms."""
+    ends = {"point": change.point, "lower": change.lower, "upper": change.upper}
     if relative:
         ends = {name: np.expm1(end) for name, end in ends.items()}
-        ends["base"] = np.exp(center)
-    found.put(places, "values of base runs, pooled t", p=t_test_p(point, error, size - 1), **ends)
+    found.put(places, how, p=change.p, **ends, **columns)
 
 
 def _fill_seeds(found: Estimates, pairs: Pairs, metric: str, at: Ints, place: int, confidence: float) -> None:
@@ -57,15 +62,10 @@ def _fill_seeds(found: Estimates, pairs: Pairs, metric: str, at: Ints, place: in
     relative = not is_share(metric)
     if min(len(base), len(new)) < 2 or (relative and min(base.min(), new.min()) <= 0):
         return
-    change = scalar_difference(base.tolist(), new.tolist(), confidence=confidence, relative=relative)
-    found.put(
-        np.array([place]),
-        "values of seeds, Welch",
-        point=change.point,
-        lower=change.lower if change.lower is not None else np.nan,
-        upper=change.upper if change.upper is not None else np.nan,
-        p=change.p if change.p is not None else np.nan,
-    )
+    if relative:
+        base, new = np.log(base), np.log(new)
+    change = mean_differences(base[:, None], new[:, None], confidence=confidence)
+    _put(found, np.array([place]), "values of seeds, Welch", change, relative=relative)
 
 
 def fill_saved(found: Estimates, pairs: Pairs, metric: str, at: Ints, confidence: float) -> None:
@@ -89,9 +89,5 @@ def fill_saved(found: Estimates, pairs: Pairs, metric: str, at: Ints, confidence
             error = np.hypot(error, np.sqrt(2) * RUN_SPREAD)
         point = scaled[1, :, 2] - scaled[0, :, 2]
     places = np.flatnonzero(found.unfilled() & np.isfinite(error) & np.isfinite(point))
-    half = two_sided_z(confidence) * error[places]
-    changes = {"point": point[places], "lower": point[places] - half, "upper": point[places] + half}
-    if relative:
-        changes = {name: np.expm1(end) for name, end in changes.items()}
-    p = t_test_p(point[places], error[places], np.inf)
-    found.put(places, SAVED, base=ends[0, places, 2], p=p, **changes)
+    change = t_interval(point[places], error[places], np.inf, confidence=confidence)
+    _put(found, places, SAVED, change, relative=relative, base=ends[0, places, 2])

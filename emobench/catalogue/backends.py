@@ -41,11 +41,6 @@ _ALLOWED: Mapping[tuple[Backend, DeviceKind], tuple[Precision, ...]] = MappingPr
 _CUDA_PROVIDER_FILES = ("libonnxruntime_providers_cuda.so", "onnxruntime_providers_cuda.dll")
 
 
-def allowed_backends(precision: Precision, device: DeviceKind) -> tuple[Backend, ...]:
-    """The backends that can run a precision on a device, in the order of :data:`BACKENDS`."""
-    return tuple(backend for backend in BACKENDS if backend_why_not(backend, precision, device) is None)
-
-
 def backend_why_not(backend: Backend, precision: Precision, device: DeviceKind) -> str | None:
     """The reason in words why a backend cannot run a precision on a device, or None where it can.
 

@@ -42,15 +42,6 @@ NEEDS: Mapping[Precision, Need] = MappingProxyType(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """An allowed training combination."""
-
-    method: MethodName
-    precision: Precision
-    device: DeviceKind
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Row:
     device: DeviceKind
     methods: tuple[MethodName, ...]
@@ -73,22 +64,6 @@ _TABLE = (
 SHRINK_PRECISIONS: tuple[Precision, ...] = ("fp32",)
 """Shrinking starts from the fp32 original, and what it saves is counted against that."""
 SHRINK_DEVICES: tuple[DeviceKind, ...] = ("cpu", "cuda")
-
-
-def allowed_training() -> tuple[Training, ...]:
-    """Every allowed training combination, by device, then method, then precision as the precisions are listed."""
-    return tuple(
-        Training(method=method, precision=precision, device=device)
-        for device in get_args(DeviceKind)
-        for method in get_args(MethodName)
-        for precision in PRECISIONS
-        if _is_in_table(method, precision, device)
-    )
-
-
-def allowed_inference(device: DeviceKind) -> tuple[Precision, ...]:
-    """Precisions in which a model is timed on a device."""
-    return tuple(precision for precision in PRECISIONS if _is_in_table(None, precision, device))
 
 
 def is_allowed(kind: Kind, method: MethodName | ShrinkName | None, precision: Precision, device: DeviceKind) -> bool:

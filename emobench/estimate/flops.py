@@ -1,7 +1,7 @@
-"""Floating-point operations of forward passes, plans and whole cases, and bytes a pass moves. Measures nothing.
+"""Floating-point operations of forward passes, plans and whole cases. Measures nothing.
 
 Of cases the figures are rough and for every architecture (``case_flops``); of a plan they are counts of every matrix
-product (``plan_flops``), for the architectures of ``shapes``. A multiplication and an addition are two operations.
+product (``plan_products``), for the architectures of ``shapes``. A multiplication and an addition are two operations.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emobench.estimate.parameters import adapted, head_parameters
-from emobench.estimate.passes import forward_counts
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.shapes import Shape, shape_of
-from emobench.estimate.weights import weight_bytes
 from emobench.kinds import Work
 from emobench.specs import CaseSpec, ModelSpec
 
@@ -104,11 +102,6 @@ class Products:
         return sum(self.layers.values()) + sum(self.head.values()) + self.backward_inputs + self.backward_weights
 
 
-def plan_flops(plan: MemoryPlan) -> float:
-    """Operations of the plan's unit of work: a forward pass, an optimizer step with all its parts, or a generation."""
-    return plan_products(plan).total
-
-
 def plan_products(plan: MemoryPlan) -> Products:
     """The matrix products of the plan's unit of work.
 
@@ -149,25 +142,6 @@ def _generation_products(plan: MemoryPlan) -> Products:
     layers = {plan.batch_size * plan.length: prompt}
     layers[plan.batch_size] = layers.get(plan.batch_size, 0.0) + each
     return Products(layers=layers, head={plan.batch_size: logits})
-
-
-def forward_bytes(plan: MemoryPlan) -> float:
-    """Bytes a forward pass of the plan (of ``generate``, all of its passes) moves, as a bound from shapes.
-
-    Weights are read once a pass, and every operation's output is written once and read once. What a processor's caches
-    spare is not taken off, so it is an upper bound for one that fuses nothing; there is no counter to compare it with.
-    """
-    resting = weight_bytes(plan)
-    weights = resting.weights + resting.quantization + resting.adapters
-    moved = 2.0 * forward_counts(plan).written_bytes
-    if plan.work != "generate":
-        return weights + moved
-    shape = shape_of(plan.model)
-    steps = max(0, plan.new_tokens - 1)
-    a_token = 2.0 * shape.layers * plan.batch_size * shape.key_width * plan.item
-    # Each step reads the cache and copies it into one that is a token longer.
-    cache = sum(3.0 * a_token * (plan.length + index) for index in range(1, steps + 1))
-    return weights * (1 + steps) + moved + cache
 
 
 def _layers_flops(plan: MemoryPlan, *, matrices: bool = True) -> float:

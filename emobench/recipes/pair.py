@@ -83,17 +83,19 @@ def speed_metrics(original: Sequence[float], variant: Sequence[float], *, sample
 
 def quality_metrics(original: Predictions, variant: Predictions, class_names: Sequence[str]) -> list[Metric]:
     """Quality of the variant, and its accuracy against the original's, paired over the same rows."""
-    from emobench.analysis.significance import paired_accuracy
+    from emobench.analysis.significance import paired_counts
     from emobench.evaluation.metrics import score
 
-    right = [found.probabilities.argmax(axis=1) == found.labels for found in (original, variant)]
-    paired = paired_accuracy(*right)
+    before, after = (found.probabilities.argmax(axis=1) == found.labels for found in (original, variant))
+    lost, won = [int((before & ~after).sum())], [int((after & ~before).sum())]
+    paired = paired_counts(lost, won, len(before))
+    interval = float(paired.lower[0]), float(paired.upper[0])
     base = next(
         item for item in score(original.labels, original.probabilities, class_names).metrics if item.name == "accuracy"
     )
     return [
         *score(variant.labels, variant.probabilities, class_names).metrics,
-        metric("accuracy_difference", paired.point, ci=(paired.lower, paired.upper), n=paired.n),
+        metric("accuracy_difference", float(paired.point[0]), ci=interval, n=len(before)),
         metric("original_accuracy", base.value, ci=base.ci, n=base.n),
     ]
 

@@ -12,7 +12,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -287,12 +287,6 @@ def record_of(line: Line) -> Record:
         BrokenFileError: the line holds no readable record; names file and line.
     """
     return from_json(line.content().get("record"), source=line.place)
-
-
-def finished_lines(folder: Path) -> Iterator[Line]:
-    """The finished lines of all journals of a folder, unparsed: who finished, with which key, how."""
-    for path in journal_files(folder):
-        yield from (line for line in read_part(path).lines if line.event == "finished")
 
 
 def _broken(path: Path, number: int, why: str) -> BrokenFileError:

@@ -71,15 +71,6 @@ def summary_text(shown: Sequence[Sweep], answers: Sequence[Answers]) -> str:
     return "\n\n".join(blocks)
 
 
-def summary_markdown(shown: Sequence[Sweep], answers: Sequence[Answers]) -> str:
-    """The same as Markdown: a heading and a table a sweep. Nothing of a name is read as markup."""
-    blocks = ["Figures in brackets are 95 % intervals."]
-    for sweep, found in zip(shown, answers, strict=True):
-        rows = [f"| {question} | {markdown(text)} |" for question, text in answer_lines(sweep, found)]
-        blocks.append("\n".join([f"## {markdown(heading(sweep))}", "", "| | |", "|---|---|", *rows]))
-    return "\n\n".join(blocks) + "\n"
-
-
 def heading(sweep: Sweep) -> str:
     """What was swept, on what, in which run."""
     return f"{full_name(sweep)}{f' ({sweep.device_name})' if sweep.device_name else ''}, run {sweep.run}"

@@ -2,8 +2,8 @@
 
 In an installed package they lie in it, in a clone beside it; the names of tests are the same in both, so that what a
 run of one measured is found in the other. It is a part of the plugin that is loaded where one of them is asked for:
-``benchmarks`` on a command line where there is no such folder, beside settings or with ``-p emobench.session.suite``, or
-a test that takes ``case``. It measures nothing and selects nothing.
+``benchmarks`` on a command line where there is no such folder (with settings, or ``-p emobench.session.suite``), or a
+test that takes ``case``. It measures nothing and selects nothing.
 """
 
 from __future__ import annotations

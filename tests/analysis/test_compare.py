@@ -8,9 +8,9 @@ import pytest
 from emobench.analysis.compare import Comparison, compare
 from emobench.analysis.corrections import benjamini_hochberg, holm
 from emobench.analysis.pairs import EVERYTHING
-from emobench.analysis.power import simulated_rounds
 from emobench.errors import SpecError
 from tests.analysis.column_runs import ColumnRun
+from tests.analysis.made_rounds import simulated_rounds
 
 
 def timed(cases: int, seed: int, *, factor: float = 1.0, **columns: object) -> ColumnRun:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from emobench.analysis.gates import Gated, Judgment, Plan, decide, make_plan, new_and_broken
-from emobench.analysis.power import simulated_rounds
 from emobench.catalogue.limits import Limit, find_limits
 from tests.analysis.column_runs import ColumnRun
+from tests.analysis.made_rounds import simulated_rounds
 
 MATRIX = 20
 """Gated comparisons of a simulated matrix: half of them accuracy, half latency."""
@@ -88,6 +88,19 @@ def test_a_large_matrix_does_not_leave_more_undecided() -> None:
         counts.append(outcomes.count("inconclusive"))
     assert counts[1] <= counts[0] + 0.02 * REPEATS
     assert counts[0] < 0.4 * REPEATS
+
+
+def test_an_undecided_score_says_how_many_rows_would_decide() -> None:
+    """64 rows cannot show 2 points: the line says so, with the number that could; enough rows say nothing."""
+    rng = np.random.default_rng(5)
+    for rows, ending in ((64, "; 64 rows cannot show 2.00 pt, about 1,700 can"), (40_000, "")):
+        right = rng.random((1, rows)) < 0.9
+        changed = np.zeros((1, rows), bool)
+        changed[0, : rows * 4 // 64] = True
+        base, new = (ColumnRun(["a"], labels=np.zeros(rows, int), right=side) for side in (right, right ^ changed))
+        (found,) = decide(plan_for(["a"], "accuracy", 0.02), [base], new)
+        assert found.reason == f"McNemar, Bonett-Price{ending}"
+        assert (found.outcome == "inconclusive") == bool(ending)
 
 
 def test_one_by_one_is_all_at_once() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,9 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from emobench.catalogue.methods import METHODS
 from emobench.catalogue.model_rows import MODELS, find_model
-from emobench.estimate.flops import forward_bytes, forward_flops, plan_flops
+from emobench.estimate.flops import forward_flops, plan_products
 from emobench.estimate.plan import MemoryPlan
-from emobench.estimate.weights import weight_bytes
 from emobench.measurement.generation import CACHE
 from emobench.models.architecture import row_config
 from emobench.models.first_token import only_first_token
@@ -45,6 +43,11 @@ def counted(model: Any, *, backward: bool = False, length: int = LENGTH) -> int:
     return int(counter.get_total_flops())
 
 
+def operations(made: MemoryPlan) -> float:
+    """All operations of the plan's unit of work."""
+    return plan_products(made).total
+
+
 def eager(row: ModelSpec, *, causal: bool = False) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
@@ -57,7 +60,7 @@ def eager(row: ModelSpec, *, causal: bool = False) -> Any:
 def test_forward_pass_of_a_classifier(name: str) -> None:
     """A forward pass has exactly the operations torch counts, attention's products and the head included."""
     row = two_layers(name)
-    assert plan_flops(plan(row)) == counted(eager(row))
+    assert operations(plan(row)) == counted(eager(row))
 
 
 @pytest.mark.parametrize("name", ["all-minilm-l6-v2", "distilbert-base", "roberta-base"])
@@ -69,7 +72,7 @@ def test_first_token_of_the_last_layer(name: str) -> None:
     ids = torch.randint(10, 100, (ROWS, LENGTH))
     with FlopCounterMode(display=False) as counter:
         model(input_ids=ids, attention_mask=torch.ones_like(ids))
-    assert plan_flops(plan(row, work="evaluate")) == counter.get_total_flops()
+    assert operations(plan(row, work="evaluate")) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize("name", ["tinyllama-1.1b", "gemma-3-270m", "phi-3-mini"])
@@ -77,16 +80,16 @@ def test_language_models(name: str) -> None:
     """A language model's logits of every token are counted, and training is three times the forward pass."""
     row = two_layers(name)
     made = plan(row, work="evaluate", causal=True)
-    assert plan_flops(made) == counted(eager(row, causal=True))
+    assert operations(made) == counted(eager(row, causal=True))
     trained = plan(row, work="train", method=METHODS["full"])
-    assert plan_flops(trained) == counted(eager(row), backward=True)
+    assert operations(trained) == counted(eager(row), backward=True)
 
 
 def test_a_generation_is_its_passes() -> None:
     """The prompt's pass and one pass a further token over a growing cache, each with one token's logits."""
     row = two_layers("tinyllama-1.1b")
-    one = plan_flops(plan(row, work="generate", causal=True, new_tokens=1))
-    three = plan_flops(plan(row, work="generate", causal=True, new_tokens=3))
+    one = operations(plan(row, work="generate", causal=True, new_tokens=1))
+    three = operations(plan(row, work="generate", causal=True, new_tokens=3))
     model = eager(row, causal=True)
     with FlopCounterMode(display=False) as counter:
         state = model(input_ids=torch.randint(10, 100, (ROWS, LENGTH)), use_cache=True, logits_to_keep=1)
@@ -101,26 +104,16 @@ def test_a_generation_is_its_passes() -> None:
 def test_methods_and_checkpointing_order_the_work() -> None:
     """A head costs about a forward pass, adapters less than all weights, checkpointing one forward pass more."""
     row = find_model("all-minilm-l6-v2")
-    head, lora, full = (plan_flops(plan(row, work="train", method=METHODS[name])) for name in ("head", "lora", "full"))
-    forward = plan_flops(plan(row, work="evaluate"))
+    head, lora, full = (operations(plan(row, work="train", method=METHODS[name])) for name in ("head", "lora", "full"))
+    forward = operations(plan(row, work="evaluate"))
     assert forward < head < 1.01 * forward < 2 * forward < lora < full <= 3 * forward
-    again = plan_flops(plan(row, work="train", method=METHODS["full"], gradient_checkpointing=True))
+    again = operations(plan(row, work="train", method=METHODS["full"], gradient_checkpointing=True))
     assert again == pytest.approx(full + forward, rel=1e-3)
-    two = plan_flops(plan(row, work="train", method=METHODS["full"], parts=2))
+    two = operations(plan(row, work="train", method=METHODS["full"], parts=2))
     assert two == 2 * full
 
 
 def test_the_rough_figure_is_of_the_same_size() -> None:
     """Two operations a parameter and token leave out attention's products: short texts agree within a tenth."""
     row = find_model("tinyllama-1.1b")
-    assert forward_flops(row, ROWS * LENGTH) == pytest.approx(plan_flops(plan(row)), rel=0.1)
-
-
-def test_bytes_are_bounded_by_weights_and_grow_with_tokens() -> None:
-    """A pass reads every weight, moves more for more tokens, and a generation reads the weights for each token."""
-    row = find_model("gemma-3-270m")
-    small = plan(row, batch_size=1, length=8)
-    resting = weight_bytes(small).weights
-    assert resting < forward_bytes(small) < forward_bytes(replace(small, length=64))
-    generation = replace(small, work="generate", causal=True, new_tokens=10)
-    assert forward_bytes(generation) > 10 * weight_bytes(generation).weights
+    assert forward_flops(row, ROWS * LENGTH) == pytest.approx(operations(plan(row)), rel=0.1)

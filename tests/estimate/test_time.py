@@ -14,7 +14,7 @@ from emobench.catalogue.methods import METHODS, find_method
 from emobench.catalogue.model_rows import MODELS, find_model
 from emobench.catalogue.profiles import find_profile
 from emobench.estimate import time
-from emobench.estimate.flops import plan_flops, plan_products
+from emobench.estimate.flops import plan_products
 from emobench.estimate.plan import MemoryPlan
 from emobench.estimate.time import Rates, TimeEstimate, case_seconds, plan_seconds
 from emobench.specs import CaseSpec
@@ -47,7 +47,7 @@ def test_a_machine_that_only_multiplies_takes_its_operations_over_its_rate() -> 
     """With bytes and operators for nothing, what is left is the products, at the share of the rate that is stated."""
     only = Rates(flops_per_second=1e10, bytes_per_second=math.inf, seconds_per_operator=0.0)
     found = plan_seconds(plan(), only)
-    assert found.seconds == pytest.approx(time.PRODUCTS * plan_flops(plan()) / 1e10)
+    assert found.seconds == pytest.approx(time.PRODUCTS * plan_products(plan()).total / 1e10)
     assert plan_seconds(plan(), replace(only, flops_per_second=2e10)).seconds == pytest.approx(found.seconds / 2)
 
 

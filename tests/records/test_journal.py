@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from emobench import files
 from emobench.errors import BrokenFileError
 from emobench.outcomes import Status, metric
-from emobench.records.journal import FILE_NAME, Journal, create, finished_lines, read
+from emobench.records.journal import FILE_NAME, Journal, create, journal_files, read, read_part
 from emobench.records.record import Record
 
 
@@ -157,6 +157,7 @@ def test_who_finished_is_told_without_parsing_records(tmp_path: Path) -> None:
     strange = 'x[", "crc": 1, \u2028]'
     record = Record(case={"id": strange, "plan_key": "k"}, status=Status.FAILED)
     journal.append(record.to_json(), node="t.py::x")
-    (line,) = finished_lines(tmp_path)
+    (path,) = journal_files(tmp_path)
+    (line,) = (line for line in read_part(path).lines if line.event == "finished")
     assert (line.id, line.key, line.node, line.status) == (strange, "k", "t.py::x", "failed")
     assert line.content()["record"] == record.to_json()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from emobench.analysis.latency import summarize_rounds, variance_inflation
 from emobench.order_statistics import median_rank
 from emobench.records.rounds import FIGURES, summarize
+from tests.analysis.made_rounds import medians_of
 
 RNG = np.random.default_rng(0)
 
@@ -31,16 +31,18 @@ def test_no_interval_below_six_rounds() -> None:
 
 @pytest.mark.parametrize("n", [6, 13, 30, 200])
 def test_a_comparison_can_be_made_from_the_figures(n: int) -> None:
-    """Interval and correlation give the scale and the effective rounds that the comparison takes from raw rounds."""
-
+    """Interval and correlation give the error of the median and the effective rounds, as from the raw rounds."""
     walk = np.cumsum(RNG.normal(0, 0.01, (5, n)), axis=1) + RNG.normal(0, 0.02, (5, n))
     block = 0.1 * np.exp(walk)
-    figures, wanted = summarize(block), summarize_rounds(block)
+    figures, found = summarize(block), medians_of(block)
     quantile = norm.isf(binom.cdf(median_rank(n) - 1, n, 0.5))
-    scale = np.log(figures["high"] / figures["low"]) / (2 * quantile) * np.sqrt(n)
-    assert scale == pytest.approx(wanted.scale)
+    rank = median_rank(n)
+    ordered = np.sort(block, axis=1)
+    error = np.log(ordered[:, n - rank] / ordered[:, rank - 1]) / (2 * quantile)
     r = np.clip(figures["lag1"] + (1 + 3 * figures["lag1"]) / n, 0, 0.95)
-    assert (1 + r) / (1 - r) == pytest.approx(variance_inflation(np.log(block)))
+    assert found.center == pytest.approx(np.log(np.median(block, axis=1)))
+    assert found.effective == pytest.approx(np.maximum(1, n * (1 - r) / (1 + r)))
+    assert found.variance == pytest.approx(error**2 * n / found.effective)
 
 
 def test_constant_rounds_are_not_correlated() -> None:

@@ -14,7 +14,7 @@ from emobench.analysis.sweep import Source, sweeps
 from emobench.outcomes import Metric, Status, metric
 from emobench.records.record import Record
 from emobench.reports import sweep as report
-from emobench.reports.sweep import cell, markdown, summary_markdown, summary_text, sweep_csv, sweep_json
+from emobench.reports.sweep import answer_lines, cell, heading, markdown, summary_text, sweep_csv, sweep_json
 from emobench.reports.tables import one_line
 
 
@@ -133,7 +133,8 @@ def test_names_stay_names_in_every_file() -> None:
     (row,) = csv.DictReader(io.StringIO(sweep_csv(shown).decode()))
     assert row["model"].startswith("'=cmd")
     assert "\x1b" not in row["model"]
-    page = summary_markdown(shown, answers)
+    lines = [text for _, text in answer_lines(shown[0], answers[0])]
+    page = "\n".join(map(markdown, [heading(shown[0]), *lines]))
     assert "<script>" not in page
     assert r"\[x\](http://y)" in page
     assert r"\|" in page

@@ -13,7 +13,7 @@ from emobench.session import suite as packaged
 from emobench.session.run import AXES
 from tests.strict import LOADED, WORKERS, strict_ini
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OWN = """
 import pytest
 
