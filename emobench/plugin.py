@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Generator, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,10 @@ import pytest
 from emobench.errors import EmoBenchError
 from emobench.kinds import KINDS
 from emobench.progress import STDERR
-from emobench.session.lookup import PLUGIN, goes_back_to, has_case, running, session_of
 
 if TYPE_CHECKING:
     from emobench.cases.case import Case
+    from emobench.session.run import Session
 
 MARKERS = {
     "cpu": "the case runs on the CPU",
@@ -158,20 +159,35 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         del config.stash[STDERR]
 
 
+def has_case(item: pytest.Item) -> bool:
+    """Whether a test is a benchmark case; sessions in which none is called like one import nothing to know."""
+    if "case" not in getattr(item, "fixturenames", ()):
+        return False
+    from emobench.session import lookup
+
+    return lookup.has_case(item)
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The EmoBench side of a pytest session, made when it is first needed."""
+    from emobench.session import lookup
+
+    return lookup.session_of(config)
+
+
+def running(config: pytest.Config) -> Session | None:
+    """The EmoBench side of a pytest session where there is one; nothing is imported to find out."""
+    module = sys.modules.get("emobench.session.run")
+    return None if module is None else config.stash.get(module.SESSION, None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
     # Before pytest asks which fixtures the test takes.
-    if not isinstance(obj, FunctionType) or "case" not in signature_names(obj):
-        return
-    marks = [*getattr(obj, "pytestmark", ()), *collector.iter_markers("parametrize")]
-    if any(mark.name == "parametrize" and "case" in str(mark.args[:1]) for mark in marks):
-        return
-    # The one way to learn whose fixture a test will get before it is made; pytest offers no public one.
-    definitions = collector.session._fixturemanager.getfixturedefs("case", collector) or ()
-    if goes_back_to(PLUGIN, "case", definitions):
-        from emobench.session.suite import offer_axes
+    if isinstance(obj, FunctionType) and "case" in signature_names(obj):
+        from emobench.session.suite import offer_axes_to
 
-        offer_axes(collector.session)
+        offer_axes_to(obj, collector)
 
 
 def signature_names(function: FunctionType) -> Sequence[str]:

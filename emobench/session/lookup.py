@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from emobench.errors import EmoBenchError
+from emobench.session.fixture_source import takes
 
 if TYPE_CHECKING:
     from emobench.session.run import Session
 
 PLUGIN = "emobench.plugin"
-"""The module that the fixture ``case`` is defined in."""
+"""The module that defines the fixture ``case``."""
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -27,7 +25,7 @@ def session_of(config: pytest.Config) -> Session:
     from emobench.session.run import SESSION, Session
 
     if SESSION not in config.stash:
-        from emobench.errors import BaselineError
+        from emobench.errors import BaselineError, EmoBenchError
 
         try:
             config.stash[SESSION] = Session(config)
@@ -40,30 +38,8 @@ def session_of(config: pytest.Config) -> Session:
     return config.stash[SESSION]
 
 
-def running(config: pytest.Config) -> Session | None:
-    """The EmoBench side of a pytest session where there is one; nothing is imported to find out."""
-    module = sys.modules.get("emobench.session.run")
-    return None if module is None else config.stash.get(module.SESSION, None)
-
-
 def has_case(item: pytest.Item) -> bool:
     """Whether a test is a benchmark case: not by a parameter or a fixture of the user's that is called ``case``."""
     if "case" in getattr(getattr(item, "callspec", None), "params", {}):
         return False
     return "case" in getattr(item, "fixturenames", ()) and takes(item, "case", from_module=PLUGIN)
-
-
-def takes(item: pytest.Item, name: str, *, from_module: str) -> bool:
-    """Whether the test's fixture of this name is the one that the module defines, or goes back to it."""
-    info = getattr(item, "_fixtureinfo", None)
-    return goes_back_to(from_module, name, info.name2fixturedefs.get(name, ()) if info else ())
-
-
-def goes_back_to(module: str, name: str, definitions: Sequence[Any]) -> bool:
-    """Whether the last definition is the module's, or takes the one before it, and so on."""
-    for found in reversed(definitions):
-        if getattr(found.func, "__module__", None) == module:
-            return True
-        if name not in found.argnames:
-            break
-    return False

@@ -2,8 +2,8 @@
 
 In an installed package they lie in it, in a clone beside it; the names of tests are the same in both, so that what a
 run of one measured is found in the other. It is a part of the plugin that is loaded where one of them is asked for:
-``benchmarks`` on a command line in a folder with settings and no such path (anywhere with
-``-p emobench.session.suite``), or a test that takes ``case``. It measures nothing and selects nothing.
+``benchmarks`` on a command line where there is no such folder (with settings, or ``-p emobench.session.suite``), or a
+test that takes ``case``. It measures nothing and selects nothing.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
+from emobench.session.fixture_source import goes_back_to, visible
 from emobench.session.lookup import PLUGIN, has_case, session_of
 
 PACKAGE = "emobench"
+CASE = "case"
 BENCHMARKS = "benchmarks"
 FIXTURES = "fixtures"
 SEVERAL_PROCESSES = "test_distributed"
@@ -70,10 +72,18 @@ def offer_axes(session: pytest.Session) -> None:
     manager = session.config.pluginmanager
     if any(manager.has_plugin(f"{parent}{FIXTURES}.axes") for parent in ("", f"{PACKAGE}.")):
         return
-    theirs = {axis for axis in AXES if session._fixturemanager.getfixturedefs(axis, session)}
+    theirs = {axis for axis in AXES if visible(axis, session)}
     for name in (*(module for axis, module in AXES.items() if axis not in theirs), *HOOKS):
         module = load(FIXTURES, name)
         manager.register(module, module.__name__)
+
+
+def offer_axes_to(function: FunctionType, collector: pytest.Module | pytest.Class) -> None:
+    """The same for a test that takes ``case``, unless a fixture or parameter of the user's has that name."""
+    marks = [*getattr(function, "pytestmark", ()), *collector.iter_markers("parametrize")]
+    given = any(mark.name == "parametrize" and "case" in str(mark.args[:1]) for mark in marks)
+    if not given and goes_back_to(PLUGIN, "case", visible("case", collector)):
+        offer_axes(collector.session)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -170,7 +180,7 @@ class Cases(pytest.Module):
 def cases_of(session: pytest.Session, name: str, named: Sequence[Named]) -> Iterator[pytest.Item]:
     """The cases of one of the benchmarks that arguments name; they are called as in a clone."""
     module = load(BENCHMARKS, name)
-    keep_own_fixtures(module)
+    keep_own_fixtures(module, session.config)
     place: dict[str, Any] = {"path": Path(str(module.__file__)), "nodeid": f"{BENCHMARKS}/{name}.py"}
     collected = Cases.from_parent(session, **place)
     collected.named = named
@@ -179,8 +189,9 @@ def cases_of(session: pytest.Session, name: str, named: Sequence[Named]) -> Iter
     return (item for item in session.genitems(collected) if isinstance(item, pytest.Item))
 
 
-def keep_own_fixtures(module: ModuleType) -> None:
+def keep_own_fixtures(module: ModuleType, config: pytest.Config) -> None:
     """A conftest of the user's may have a fixture called ``model``: for these files theirs is not meant."""
-    module.case = sys.modules[PLUGIN].case  # type: ignore[attr-defined]  # pytest looks for fixtures there
+    plugin: Any = config.pluginmanager.get_plugin(PACKAGE)
+    setattr(module, CASE, plugin.case)
     for axis, name in AXES.items():
         setattr(module, axis, getattr(load(FIXTURES, name), axis))
