@@ -10,7 +10,6 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "emobench"
 DATES = {
     "hub.py": "when something was fetched",
-    "data/kaggle.py": "when something was fetched",
     "session/folder.py": "a run's name",
     "executors/delivery.py": "pytest's reports have a start and an end",
     "records/journal.py": "when a line was written",

@@ -163,9 +163,9 @@ class Documents:
 
     def _documents(self, path: Path) -> Iterator[Document]:
         """The documents of one file; a DataError ends it."""
-        kind = kind_of(path) or "unknown"
-        self.kinds[kind] += 1
-        if kind == "text":
+        form = kind_of(path) or "unknown"
+        self.kinds[form] += 1
+        if form == "text":
             yield from self._texts(path)
         else:
             yield from self._rows(path)
