@@ -122,7 +122,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from emobench.session.workers import Controller
 
         config.pluginmanager.register(Controller(config), "emobench-controller")
-    for name, meaning in MARKERS.items():
+    for name, meaning in {**MARKERS, **own_markers(config)}.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
     given = (config.getoption(name) for name in CHECKED_EARLY)
@@ -133,6 +133,19 @@ def pytest_configure(config: pytest.Config) -> None:
     configure(config)
     if any("benchmarks" in argument for argument in config.args):
         offer_suite(config)
+
+
+def own_markers(config: pytest.Config) -> dict[str, str]:
+    """Markers of the kinds that a project adds; where it extends nothing, nothing is read but the text of its file."""
+    files = (config.rootpath / name for name in ("emobench.toml", "pyproject.toml"))
+    if not any(path.is_file() and "extend]" in path.read_text(encoding="utf-8", errors="replace") for path in files):
+        return {}
+    from emobench.catalogue.project import load_project
+
+    try:
+        return {kind.marker: kind.meaning for kind in load_project(config.rootpath).kinds.values()}
+    except EmoBenchError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def offer_suite(config: pytest.Config) -> None:

@@ -53,6 +53,7 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.project = load_project(config.rootpath)
+        self.kinds = {**KINDS, **self.project.kinds}
         defaults = self.project.settings
         profile = find_profile(config.getoption("emo_profile") or defaults.get("profile") or "quick")
         asked = config.getoption("emo_seeds")
@@ -156,7 +157,7 @@ class Session:
 
     def kind_of(self, node: Any) -> Kind | None:
         """The kind whose marker a test, or the definition of one, has."""
-        return next((kind for kind in KINDS.values() if node.get_closest_marker(kind.marker)), None)
+        return next((kind for kind in self.kinds.values() if node.get_closest_marker(kind.marker)), None)
 
     def spec_of(self, item: pytest.Item) -> CaseSpec:
         """The case of a test: its kind from its marker, its axes from its parameters."""
@@ -167,7 +168,7 @@ class Session:
                 raise SpecError(
                     f"{item.nodeid} uses the fixture case without saying what it measures",
                     why="a case needs the fixtures model, precision and device and one of the markers "
-                    + ", ".join(kind.marker for kind in KINDS.values()),
+                    + ", ".join(kind.marker for kind in self.kinds.values()),
                     fix="add them as in benchmarks/test_finetune.py",
                 )
             item.stash[SPEC] = self.spec(kind, **{name: params[name] for name in AXES if name in params})
