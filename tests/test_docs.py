@@ -199,18 +199,24 @@ def test_what_costs_little_runs(text: str, tmp_path: Path) -> None:
 
 
 SETTINGS = [
-    pytest.param(block, id=f"{name_of(page)}-{number}")
+    pytest.param(page, block, id=f"{name_of(page)}-{number}")
     for page in PAGES
     for number, block in enumerate(blocks(page.read_text(), "toml"))
 ]
 
 
-@pytest.mark.parametrize("block", SETTINGS)
-def test_settings_are_read(block: str, tmp_path: Path) -> None:
-    """Each ``emobench.toml`` of the pages is one EmoBench takes, its goals, limits and ``[run]`` too."""
+@pytest.mark.parametrize(("page", "block"), SETTINGS)
+def test_settings_are_read(page: Path, block: str, tmp_path: Path) -> None:
+    """Each ``emobench.toml`` of the pages is one EmoBench takes, its goals, limits and ``[run]`` too.
+
+    Python that a page shows begins with the name of its file.
+    """
     (tmp_path / "emobench.toml").write_text(block)
+    for code in blocks(page.read_text(), "python"):
+        name = code.splitlines()[0].removeprefix("# ")
+        (tmp_path / name).write_text(code)
     found = load_project(tmp_path)
-    assert found.settings or found.models or found.datasets
+    assert found.settings or found.models or found.datasets or found.kinds
     find_goals(found.settings.get("targets", {}), found.settings.get("price", {}))
     find_limits(found.settings.get("gates", {}))
     find_run_table(found)
