@@ -28,7 +28,7 @@ pytest_plugins = [
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Cases of several processes are there where an option asks for them."""
-    return True if collection_path == ALONE_BY_OPTION and session_of(config).launch is None else None
+    return True if collection_path == ALONE_BY_OPTION and session_of(config).settings.launch is None else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

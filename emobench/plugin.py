@@ -287,7 +287,7 @@ def case(request: pytest.FixtureRequest, benchmark: Any) -> Generator[Case]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    if not has_case(item) or session_of(item.config).reruns <= 0:
+    if not has_case(item) or session_of(item.config).settings.reruns <= 0:
         return None
     # The one way to run an item twice; pytest offers no public one, and plugins that rerun tests use this.
     from _pytest.runner import runtestprotocol

@@ -272,10 +272,9 @@ def skip_of(case: CaseSpec, *, with_slow: bool) -> dict[str, str] | None:
     """Why the case is skipped on the made machine, as the lines after the tables are made of it."""
     session: Any = SimpleNamespace(
         config=SimpleNamespace(getoption=lambda *_: False),
-        weights=case.weights,
+        settings=SimpleNamespace(weights=case.weights, silenced=frozenset()),
         measures_elsewhere=False,
         storage=Path("/made/results"),
-        silenced=frozenset(),
     )
     found = why_skip(session, case, with_slow=with_slow)
     return None if found is None else {"reason": found.reason, "fix": found.fix, "subject": found.subject}

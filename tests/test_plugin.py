@@ -424,7 +424,7 @@ def test_sizes_asked_for_hold_with_random_weights(suite: pytest.Pytester) -> Non
     body = """
 def test_sizes(request):
     from emobench.session.lookup import session_of
-    profile = session_of(request.config).profile
+    profile = session_of(request.config).settings.profile
     assert (profile.train, profile.test) == (40, 64)
 """
     run(suite, body, "--emo-weights=random", "--emo-set=train=40").assert_outcomes(passed=1)

@@ -59,7 +59,7 @@ class Delivery:
         from emobench.estimate.slow import why_slow
 
         spec = self.session.spec_of(item)
-        picked = self.session.picked
+        picked = self.session.settings.picked
         wanted = slow_asked_for(self.session) or (picked is not None and picked.has(spec))
         slow = None if wanted else why_slow(spec)
         if slow:

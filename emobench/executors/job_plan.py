@@ -42,8 +42,8 @@ def manifest_of(session: Session, items: Sequence[pytest.Item], *, arguments: Se
         arguments=tuple(arguments),
         commit=commit_of(session.config),
         versions=versions,
-        profile=session.profile.id,
-        weights=session.weights,
+        profile=session.settings.profile.id,
+        weights=session.settings.weights,
     )
 
 

@@ -42,7 +42,7 @@ def finished(session: Session, case: Case, item: pytest.Item) -> None:
     A disturbed one is tried again, as often as ``--emo-reruns`` allows, and is invalid after that.
     """
     earlier = item.stash.setdefault(ATTEMPTS, [])
-    if case.disturbances and len(earlier) < session.reruns:
+    if case.disturbances and len(earlier) < session.settings.reruns:
         earlier.append("; ".join(case.disturbances))
         session.progress.note(f"disturbed, measured once more: {earlier[-1]}")
         item.stash[AGAIN] = True

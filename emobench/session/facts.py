@@ -75,9 +75,9 @@ def facts(session: Session) -> dict[str, Any]:
     found: dict[str, Any] = {
         "version": __version__,
         "folder": str(session.folder.relative_to(session.storage)) if session.began else "",
-        "profile": session.profile.id,
-        "seeds": list(session.seeds),
-        "weights": session.weights,
+        "profile": session.settings.profile.id,
+        "seeds": list(session.settings.seeds),
+        "weights": session.settings.weights,
         "arguments": redacted(list(session.config.invocation_params.args)),
     }
     if session.place.anew:

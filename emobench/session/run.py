@@ -14,26 +14,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from emobench.cases.shared_model import KeptModel
-from emobench.catalogue.datasets import find_dataset
-from emobench.catalogue.goals import find_goals
-from emobench.catalogue.launches import find_launch
-from emobench.catalogue.listed_axes import find_asked
-from emobench.catalogue.methods import find_method
-from emobench.catalogue.model_rows import find_model
-from emobench.catalogue.overrides import find_overrides
-from emobench.catalogue.profiles import find_profile, random_sizes
-from emobench.catalogue.project import MOST_SEEDS, load_project
-from emobench.catalogue.run_table import find_picked, find_run_table
 from emobench.collector import look_again
 from emobench.errors import SpecError
-from emobench.kinds import KINDS, Kind
-from emobench.preflight.findings import find_silenced
+from emobench.kinds import Kind
 from emobench.progress import STDERR, Progress
 from emobench.session.folder import FOLDERS
 from emobench.session.gate import gate_asked_for
 from emobench.session.interrupts import Watch
 from emobench.session.place import REFUSED, Told, find_run_place, place_for, plain_node_id, shown, storage_of
-from emobench.specs import CaseSpec, TrainSettings
+from emobench.session.settings import resolve
+from emobench.specs import CaseSpec
 
 if TYPE_CHECKING:
     from emobench.cases.keys import PlanKeys
@@ -48,52 +38,13 @@ AXES = ("model", "dataset", "method", "precision", "device", "batch_size", "leng
 
 
 class Session:
-    """Options, catalogue with the user's own rows, and everything the session's cases gave."""
+    """What a session is set to, where it works, and everything its cases gave."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.project = load_project(config.rootpath)
-        self.kinds = {**KINDS, **self.project.kinds}
-        defaults = self.project.settings
-        profile = find_profile(config.getoption("emo_profile") or defaults.get("profile") or "quick")
-        asked = config.getoption("emo_seeds")
-        count = defaults.get("seeds", 1) if asked is None else asked
-        if not 1 <= count <= MOST_SEEDS:
-            why = "a case needs at least one seed" if count < 1 else f"{MOST_SEEDS} rounds of a case are the most"
-            raise SpecError(f"--emo-seeds {count}", why=why, fix=f"give 1 or more, up to {MOST_SEEDS}")
-        self.silenced = find_silenced([*config.getoption("emo_silence"), *defaults.get("silence", ())])
-        self.weights = config.getoption("emo_weights")
-        sized, train = self.project.applied(profile, TrainSettings())
-        if self.weights == "random":
-            sized = sized.model_copy(update=random_sizes(train.batch_size))
-        overrides = find_overrides(config.getoption("emo_set"), sized, train)
-        self.profile, self.train = overrides.profile, overrides.train
-        self.goals = find_goals(
-            defaults.get("targets", {}),
-            defaults.get("price", {}),
-            asked=config.getoption("emo_target"),
-            hourly=config.getoption("emo_price"),
-        )
-        self.sweeping = bool(config.getoption("emo_sweep"))
-        self.asked = find_asked(
-            batch_sizes=config.getoption("emo_batch_sizes"),
-            lengths=config.getoption("emo_lengths"),
-            backends=config.getoption("emo_backends"),
-        )
-        self.launch = find_launch(
-            processes=config.getoption("emo_processes"), config=config.getoption("emo_accelerate")
-        )
-        self.run_table = find_run_table(self.project)
-        self.picked = find_picked(
-            self.run_table,
-            keyword=config.getoption("keyword", ""),
-            arguments=[str(argument) for argument in config.args],
-            batch_sizes=self.asked.batch_sizes,
-        )
+        self.settings = resolve(config)
         self.kept_model = KeptModel() if config.getoption("emo_group_by") == "model" else None
-        self.reruns = config.getoption("emo_reruns")
-        self.seeds = tuple(range(count))
-        self.gate = gate_asked_for(config, self.project.settings.get("gates", {}), self.storage)
+        self.gate = gate_asked_for(config, self.settings.project.settings.get("gates", {}), self.storage)
         self.deselected: list[pytest.Item] = []
         self.markers: dict[str, set[str]] = {}
         self.manifest: list[str] = []
@@ -131,33 +82,9 @@ class Session:
         """This run's own folder, made when it is first asked for; concurrent runs never share one."""
         return self.place.open(self.storage)
 
-    def spec(self, kind: Kind, **names: Any) -> CaseSpec:
-        """The case of these axis names (:data:`AXES`).
-
-        Raises:
-            SpecError: a name is in no table.
-        """
-        dataset, method = names.get("dataset"), names.get("method")
-        return CaseSpec(
-            kind=kind,
-            model=find_model(names["model"], self.project.models),
-            dataset=find_dataset(dataset, self.project.datasets) if dataset else None,
-            method=find_method(method) if method else None,
-            precision=names["precision"],
-            device=names["device"],
-            batch_size=names.get("batch_size"),
-            length=names.get("length"),
-            backend=names.get("backend", "eager"),
-            launch=self.launch if names.get("launch") else None,
-            profile=self.profile,
-            train=self.train,
-            seeds=self.seeds if kind.rounds_are_seeds else (0,),
-            weights=self.weights,
-        )
-
     def kind_of(self, node: Any) -> Kind | None:
         """The kind whose marker a test, or the definition of one, has."""
-        return next((kind for kind in self.kinds.values() if node.get_closest_marker(kind.marker)), None)
+        return next((kind for kind in self.settings.kinds.values() if node.get_closest_marker(kind.marker)), None)
 
     def spec_of(self, item: pytest.Item) -> CaseSpec:
         """The case of a test: its kind from its marker, its axes from its parameters."""
@@ -168,10 +95,10 @@ class Session:
                 raise SpecError(
                     f"{item.nodeid} uses the fixture case without saying what it measures",
                     why="a case needs the fixtures model, precision and device and one of the markers "
-                    + ", ".join(kind.marker for kind in self.kinds.values()),
+                    + ", ".join(kind.marker for kind in self.settings.kinds.values()),
                     fix="add them as in benchmarks/test_finetune.py",
                 )
-            item.stash[SPEC] = self.spec(kind, **{name: params[name] for name in AXES if name in params})
+            item.stash[SPEC] = self.settings.case(kind, **{name: params[name] for name in AXES if name in params})
         return item.stash[SPEC]
 
     def collected(self, items: Sequence[pytest.Item]) -> None:

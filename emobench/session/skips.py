@@ -26,7 +26,7 @@ def refuse_or_skip(session: Session, item: pytest.Item) -> None:
     spec = session.spec_of(item)
     if session.kept_model is not None:
         session.kept_model.let_go_unless_of(spec)
-    wanted = slow_asked_for(session) or (session.picked is not None and session.picked.has(spec))
+    wanted = slow_asked_for(session) or (session.settings.picked is not None and session.settings.picked.has(spec))
     skip = why_skip(session, spec, with_slow=wanted)
     if skip is not None:
         session.skips.append(skip)
@@ -54,7 +54,7 @@ def why_skip(session: Session, spec: CaseSpec, *, with_slow: bool) -> Skip | Non
     if lacks:
         return skip(*lacks)
     downloading = session.config.getoption("emo_download")
-    if session.weights == "pretrained" and not downloading and weights_absent(spec.model):
+    if session.settings.weights == "pretrained" and not downloading and weights_absent(spec.model):
         return skip("weights of {subject} are not on this machine", "run: emobench fetch {subject}", spec.model.id)
     missing = is_here(spec.dataset) if spec.dataset else None
     if spec.dataset and missing and spec.dataset.source in ("file", "package"):
@@ -68,7 +68,7 @@ def why_skip(session: Session, spec: CaseSpec, *, with_slow: bool) -> Skip | Non
         return None  # the case's own process looks at the device: what this one held of it would be missing there
     if find_device(spec.device) is None:
         return skip(f"torch cannot use {spec.device} here", "install a torch build for this device")
-    stop = stopped(spec, storage=session.storage, silenced=session.silenced)
+    stop = stopped(spec, storage=session.storage, silenced=session.settings.silenced)
     return None if stop is None else skip(f"{stop.problem} ({stop.why})", first_way_out(stop))
 
 

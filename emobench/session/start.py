@@ -42,11 +42,11 @@ def start(session: Session, item: pytest.Item, benchmark: Any) -> Case:
         progress=session.progress,
         save_models=saving,
         tracing=bool(session.config.getoption("emo_trace")),
-        goals=session.goals,
+        goals=session.settings.goals,
         plan_key=session.plan_keys.key(spec),
         home=session.place.home,
         lease=session.place.lease,
-        silenced=session.silenced,
+        silenced=session.settings.silenced,
         kept_model=session.kept_model,
     )
     benchmark.fullname = plain_node_id(item)
@@ -73,7 +73,7 @@ def fetch_missing(session: Session, spec: CaseSpec) -> None:
     from emobench.models.download import fetch_model
     from emobench.models.locate import absent_reason as weights_absent
 
-    if session.weights == "pretrained" and weights_absent(spec.model):
+    if session.settings.weights == "pretrained" and weights_absent(spec.model):
         fetch_model(spec.model, progress=session.progress.note)
     if spec.dataset and is_here(spec.dataset):
         fetch_dataset(spec.dataset, progress=session.progress.note)

@@ -128,7 +128,9 @@ class Named:
             pytest.UsageError: there is no such file.
         """
         if not self.file:
-            return [name for name in FILES if name != SEVERAL_PROCESSES or session_of(config).launch is not None]
+            return [
+                name for name in FILES if name != SEVERAL_PROCESSES or session_of(config).settings.launch is not None
+            ]
         name = self.file.removesuffix(".py")
         if name not in FILES:
             known = ", ".join(f"{BENCHMARKS}/{file}.py" for file in FILES)
