@@ -1,4 +1,4 @@
-"""Pairing: which case of a new run is compared with which of a base run, by case id, and why others are not.
+"""Pairs: which case of a new run is compared with which of a base run, by case id, and why others are not.
 
 Runs come in as columns (see ``columns``); several runs of the same code may stand on the base side. Nothing here
 computes a difference.

@@ -1,4 +1,4 @@
-"""Kept model: a loaded model that stays from one case of a group to the next. It loads nothing and knows no options.
+"""Shared model: a loaded model that stays from one case of a group to the next. It loads nothing and knows no options.
 
 Only cases that leave a model as they found it share one: no training, and no backend that compiles or exports it.
 """

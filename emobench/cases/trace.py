@@ -1,4 +1,4 @@
-"""Tracing: with ``--emo-trace`` a case is profiled in a pass of its own, whose artifacts lie in the run's folder."""
+"""Trace: with ``--emo-trace`` a case is profiled in a pass of its own, whose artifacts lie in the run's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blessing: which runs become a baseline, and what is said about it. Baselines are made in ``records``."""
+"""Bless: which runs become a baseline, and what is said about it. Baselines are made in ``records``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing: which runs are meant, and in which form the comparison is shown. Verdicts are made in ``analysis``."""
+"""Compare: which runs are meant, and in which form the comparison is shown. Verdicts are made in ``analysis``."""
 
 from __future__ import annotations
 

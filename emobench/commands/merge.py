@@ -1,4 +1,4 @@
-"""Merging: runs of several machines, shards or executors as one saved run, and what is missing from it."""
+"""Merge: runs of several machines, shards or executors as one saved run, and what is missing from it."""
 
 from __future__ import annotations
 

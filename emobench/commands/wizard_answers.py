@@ -1,4 +1,4 @@
-"""Asking: a question's answer from its flag, from the terminal, or its default. Knows nothing of what is asked.
+"""Answers: a question's answer from its flag, from the terminal, or its default. Knows nothing of what is asked.
 
 Questions that have a flag are asked only where the flag was not given; without a terminal nothing is asked.
 """

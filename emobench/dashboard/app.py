@@ -1,4 +1,4 @@
-"""The page as Gradio parts: pickers and views, and which follows which. What they are given is made in ``fill``."""
+"""The page as Gradio parts: pickers and views, and which follows which. What they are given is made in ``contents``."""
 
 from __future__ import annotations
 

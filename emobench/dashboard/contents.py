@@ -1,4 +1,4 @@
-"""Fill: what the parts of the page are given when something is picked, one value a part, in the parts' order.
+"""Contents: what the parts of the page are given when something is picked, one value a part, in the parts' order.
 
 Whatever is wrong with a run is shown in place of its views; an exception here would leave the old run's on the page.
 """

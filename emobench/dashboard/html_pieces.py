@@ -1,4 +1,4 @@
-"""Marks: small pieces of HTML, every text in them escaped and on one line. What a piece says is decided elsewhere."""
+"""HTML pieces: small pieces of HTML, each text escaped and on one line. What a piece says is decided elsewhere."""
 
 from __future__ import annotations
 

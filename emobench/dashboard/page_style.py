@@ -1,4 +1,4 @@
-"""Look: the page's style, with fonts that every system has, so that none is loaded."""
+"""Page style: the page's style, with fonts that every system has, so that none is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shelf: the saved runs of a storage as the page offers them, each read once until its file changes.
+"""Saved runs: the saved runs of a storage as the page offers them, each read once until its file changes.
 
 A run is asked for by the key it was listed under and by nothing else, so that no request can name a file.
 """

@@ -1,4 +1,4 @@
-"""Compared: two runs side by side, in the figures and verdicts of ``emobench compare``. It tests nothing itself."""
+"""Two runs: two runs side by side, in the figures and verdicts of ``emobench compare``. It tests nothing itself."""
 
 from __future__ import annotations
 

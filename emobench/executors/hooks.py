@@ -1,7 +1,7 @@
 """Hooks: the part of the plugin that has cases run in other processes, and tells pytest how they ended.
 
 pytest collects, selects, reports and stops as ever; only where a test runs is different. What runs a process is in
-``isolated`` and ``jobs``, and where in ``local``, ``ray`` and ``slurm``.
+``processes.fresh`` and ``jobs``, and where in ``local``, ``ray`` and ``slurm``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Planning: a session's collected cases as a manifest, and as jobs for fresh processes."""
+"""Job plan: a session's collected cases as a manifest, and as jobs for fresh processes."""
 
 from __future__ import annotations
 

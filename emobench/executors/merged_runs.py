@@ -1,4 +1,4 @@
-"""Merge: one run of several that ran parts of one matrix, or nothing, where they do not belong together.
+"""Merged runs: one run of several that ran parts of one matrix, or nothing, where they do not belong together.
 
 It checks what may be merged; ``records.fold`` makes the run.
 """

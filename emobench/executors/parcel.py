@@ -1,4 +1,4 @@
-"""Packing: a folder of results as bytes with a digest, to be handed from one machine to another. No pickle.
+"""Parcel: a folder of results as bytes with a digest, to be handed from one machine to another. No pickle.
 
 It does not know what the files mean, and unpacks nothing whose digest is wrong.
 """

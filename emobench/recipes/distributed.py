@@ -35,7 +35,7 @@ COLLECTIVE_SECONDS = 1800
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the ranks' model was, as :meth:`emobench.cases.case.Case.describe_model` reads it."""
+    """What the ranks' model was, as :meth:`emobench.cases.state.CaseState.describe_model` reads it."""
 
     revision: str
     notes: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Baselines: blessed runs, kept with the predictions that paired tests need, under a checksum over everything.
 
-They are made by ``blessing``, and only when someone asks for it. Which runs differ is not decided here.
+They are made by ``bless``, and only when someone asks for it. Which runs differ is not decided here.
 
 ``baselines/NAME/baseline.json`` lists the files of one generation, a folder beside it. A new generation is written and
 on the disk before that list is replaced, in one step: a crash leaves the old baseline or the new one.

@@ -1,4 +1,4 @@
-"""Blessing: copies runs into a baseline, so that a crash leaves the old baseline or the new one, never half.
+"""Bless: copies runs into a baseline, so that a crash leaves the old baseline or the new one, never half.
 
 The new generation is written and on the disk before the list of files that names it is replaced, in one step.
 """

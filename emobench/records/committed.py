@@ -1,4 +1,4 @@
-"""Kept: what of a saved run may go into a baseline, which is committed and shared.
+"""Committed: what of a saved run may go into a baseline, which is committed and shared.
 
 A list says what stays; ``secrets`` goes over the texts of that, and the values of environment variables that are named
 like a secret are taken out. A secret of no known form that no such variable holds is not found.

@@ -1,4 +1,4 @@
-"""Folding: makes the saved run of journals; the one way there, for a session, a resume, workers and a merge.
+"""Fold: makes the saved run of journals; the one way there, for a session, a resume, workers and a merge.
 
 It needs nothing but the journals. It saves nothing and decides nothing about cases that no journal names, except
 where it is told that they are lost.

@@ -2,7 +2,7 @@
 
 A finished case is on the disk before the next one begins.
 
-It is what a killed session leaves behind, and all that a saved run is made of (see ``folding``). A run's folder holds
+It is what a killed session leaves behind, and all that a saved run is made of (see ``fold``). A run's folder holds
 one journal for each process that worked on the run: ``journal.jsonl`` and ``journal-<part>.jsonl``.
 """
 

@@ -1,4 +1,4 @@
-"""Apart: runs one of our modules in a process of its own, where another tool reads its settings from the environment.
+"""Own process: runs one of our modules in a process of its own, for tools that read settings from the environment.
 
 Such tools read them once, when they are imported; set here they would hold for the whole of the caller's process.
 """

@@ -1,4 +1,4 @@
-"""Words: the summary of a report as questions and answers, and the captions of its pictures. It computes no figure."""
+"""Phrases: the summary of a report as questions and answers, and captions of its pictures. It computes no figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as text: Markdown, CSV and JSON. What is said comes from ``words``; every name is made harmless here."""
+"""The report as text: Markdown, CSV and JSON. What is said comes from ``phrases``; every name is made harmless here."""
 
 from __future__ import annotations
 

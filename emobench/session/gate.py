@@ -1,4 +1,4 @@
-"""Gating: baselines, limits and runs brought together, for the plugin and for the command line.
+"""Gate: baselines, limits and runs brought together, for the plugin and for the command line.
 
 The verdicts are those of ``analysis.gates``; here they get their runs, and a case that just ended is read as it will be
 read from its saved run.

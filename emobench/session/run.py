@@ -74,7 +74,7 @@ class Session:
 
     @cached_property
     def storage(self) -> Path:
-        """Folder of saved runs, see :func:`emobench.session.facts.storage_of`."""
+        """Folder of saved runs, see :func:`emobench.session.place.storage_of`."""
         return storage_of(self.config)
 
     @cached_property

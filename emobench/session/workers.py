@@ -1,4 +1,4 @@
-"""Parallel: what xdist's controller and its workers do for one run. The workers measure, the controller saves.
+"""Workers: what xdist's controller and its workers do for one run. The workers measure, the controller saves.
 
 Each worker journals into the run's folder and holds a lease; the controller folds the journals when all have ended.
 """
